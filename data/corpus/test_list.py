@@ -1,0 +1,44 @@
+"""The held-out test list: every test sentence with a prompt recording of its own, held-out, voice."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class TestItem:
+    """Ids are recording names without suffix."""
+
+    utterance: str
+    text: str
+    prompt: str
+    prompt_text: str
+
+
+def test_items(table: pd.DataFrame) -> list[TestItem]:
+    """Items in table order; the prompts of a voice take turns. `table` is the corpus manifest."""
+    prompts = dict(iter(table[table["split"] == "prompt"].groupby("voice")))
+    used = dict.fromkeys(prompts, 0)
+    items = []
+    for row in table[table["split"] == "test"].itertuples():
+        own = prompts[row.voice]
+        prompt = own.iloc[used[row.voice] % len(own)]
+        used[row.voice] += 1
+        items.append(TestItem(row.utterance, row.text, prompt["utterance"], prompt["text"]))
+    return items
+
+
+def write_meta(
+    path: Path, items: list[TestItem], prompts: str, recordings: str, suffix: str
+) -> None:
+    """Seed-TTS-eval lines `utt|prompt_text|prompt_wav|text|recording`; folders are relative to `path`."""
+    lines = [
+        f"{i.utterance}|{i.prompt_text}|{prompts}/{i.prompt}{suffix}|{i.text}|"
+        f"{recordings}/{i.utterance}{suffix}\n"
+        for i in items
+    ]
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(lines))
+    os.replace(partial, path)
