@@ -1,0 +1,149 @@
+"""Batches of whole recordings for the codec, and of short crops for the vocoder.
+
+Shapes: B batch, F frames at 100 Hz (a multiple of 4), M mel bands, n = F * HOP samples, E voice embedding.
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import IterableDataset
+
+from data.codec_features import CodecCorpus
+from mamtra.speech.features import F0_CENTRE_HZ, HOP, normalise
+from mamtra.text.characters import CharacterTokenizer
+
+
+@dataclass
+class CodecBatch:
+    """`mel` is normalised, `log_f0` relative to the centre and 0 where unvoiced; text is for CTC."""
+
+    mel: torch.Tensor  # (B, F, M)
+    log_f0: torch.Tensor  # (B, F)
+    voiced: torch.Tensor  # (B, F), 1 where voiced
+    mask: torch.Tensor  # (B, F), 1 on valid frames
+    voice: torch.Tensor  # (B, E)
+    text: torch.Tensor  # (B, L) character ids, padded with 0
+    text_lengths: torch.Tensor  # (B,)
+    wave: torch.Tensor | None = None  # (B, n)
+
+
+def _frames(corpus: CodecCorpus, first: int, count: int) -> tuple[torch.Tensor, ...]:
+    mel = torch.from_numpy(np.asarray(corpus.mel[first : first + count], dtype=np.float32))
+    f0 = torch.from_numpy(np.asarray(corpus.f0[first : first + count]).copy())
+    voiced = (f0 > 0).float()
+    log_f0 = torch.where(f0 > 0, (f0.clamp_min(1.0) / F0_CENTRE_HZ).log(), 0.0)
+    return normalise(mel), log_f0, voiced
+
+
+class RecordingBatches(IterableDataset[CodecBatch]):
+    """Endless batches of whole recordings of like length, about `batch_s` seconds of audio each.
+
+    The voice embedding of a row is that of another recording of the voice, as at inference, where it is
+    the prompt's. All draws follow from (seed, epoch); `start_step` skips what a resumed run has seen.
+    """
+
+    def __init__(
+        self, corpus: CodecCorpus, split: str, batch_s: float, seed: int = 0, start_step: int = 0
+    ) -> None:
+        self.corpus = corpus
+        self.rows = corpus.rows(split)
+        self.batch_frames = int(batch_s * 100)
+        self.seed, self.start_step = seed, start_step
+        self.tokenizer = CharacterTokenizer()
+
+    def epoch(self, number: int) -> list[tuple[list[int], np.ndarray]]:
+        """Batches of one pass: row numbers and, for each, the draw of its voice embedding."""
+        rng = np.random.default_rng((self.seed, number))
+        lengths = self.rows["n_frames"].to_numpy()
+        order = np.argsort(lengths * rng.uniform(0.95, 1.05, len(lengths)))
+        batches: list[list[int]] = [[]]
+        longest = 0
+        for row in order:
+            longest = max(longest, int(lengths[row]))
+            if batches[-1] and longest * (len(batches[-1]) + 1) > self.batch_frames:
+                batches.append([])
+                longest = int(lengths[row])
+            batches[-1].append(int(row))
+        draws = rng.integers(0, 1 << 30, len(self.rows))
+        return [(batches[i], draws[batches[i]]) for i in rng.permutation(len(batches))]
+
+    def __iter__(self):
+        skip = self.start_step
+        for number in itertools.count():
+            batches = self.epoch(number)
+            for rows, draws in batches[skip:]:
+                yield self.batch(rows, draws)
+            skip = max(0, skip - len(batches))
+
+    def batch(self, numbers: list[int], draws: np.ndarray) -> CodecBatch:
+        """Collates the recordings of rows `numbers`; shapes as in CodecBatch."""
+        rows = self.rows.iloc[numbers]
+        parts = [_frames(self.corpus, r.first_frame, r.n_frames) for r in rows.itertuples()]
+        mel, log_f0, voiced = (
+            pad_sequence(list(p), batch_first=True) for p in zip(*parts, strict=True)
+        )
+        lengths = torch.tensor(rows["n_frames"].to_numpy())
+        texts = [torch.tensor(self.tokenizer.encode(text)) for text in rows["text"]]
+        voices = []
+        for voice, draw in zip(rows["voice"], draws, strict=True):
+            known = self.corpus.voices[voice]
+            voices.append(torch.from_numpy(known[draw % len(known)]))
+        return CodecBatch(
+            mel=mel,
+            log_f0=log_f0,
+            voiced=voiced,
+            mask=(torch.arange(mel.shape[1]) < lengths[:, None]).float(),
+            voice=torch.stack(voices),
+            text=pad_sequence(texts, batch_first=True),
+            text_lengths=torch.tensor([len(t) for t in texts]),
+        )
+
+
+class CropBatches(IterableDataset[CodecBatch]):
+    """Endless batches of `rows` random crops of `frames` frames with their waveforms."""
+
+    def __init__(
+        self,
+        corpus: CodecCorpus,
+        split: str,
+        rows: int,
+        frames: int,
+        seed: int = 0,
+        start_step: int = 0,
+    ) -> None:
+        self.corpus = corpus
+        table = corpus.rows(split)
+        self.table = table[table["n_frames"] >= frames].reset_index(drop=True)
+        self.rows, self.frames = rows, frames
+        self.seed, self.start_step = seed, start_step
+
+    def __iter__(self):
+        return (self.batch(step) for step in itertools.count(self.start_step))
+
+    def batch(self, step: int) -> CodecBatch:
+        """The batch of `step`, from (seed, step) alone."""
+        rng = np.random.default_rng((self.seed, step))
+        parts, waves, voices = [], [], []
+        for row in self.table.iloc[rng.integers(0, len(self.table), self.rows)].itertuples():
+            # Crops start on token borders, so that a codec can code them as they are.
+            start = 4 * int(rng.integers(0, (row.n_frames - self.frames) // 4 + 1))
+            parts.append(_frames(self.corpus, row.first_frame + start, self.frames))
+            first = row.first_sample + start * HOP
+            audio = np.asarray(self.corpus.audio[first : first + self.frames * HOP])
+            waves.append(torch.from_numpy(audio.astype(np.float32) / 32767))
+            known = self.corpus.voices[row.voice]
+            voices.append(torch.from_numpy(known[rng.integers(len(known))]))
+        mel, log_f0, voiced = (torch.stack(p) for p in zip(*parts, strict=True))
+        return CodecBatch(
+            mel=mel,
+            log_f0=log_f0,
+            voiced=voiced,
+            mask=torch.ones(mel.shape[:2]),
+            voice=torch.stack(voices),
+            text=torch.zeros(self.rows, 1, dtype=torch.long),
+            text_lengths=torch.zeros(self.rows, dtype=torch.long),
+            wave=torch.stack(waves),
+        )
