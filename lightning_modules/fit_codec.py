@@ -1,0 +1,170 @@
+"""Runs of the speech side: the codec network, then the vocoder that turns its frames into sound."""
+
+import os
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from safetensors.torch import load_file, save_file
+from torch.utils.data import DataLoader
+
+from data.codec_batches import CropBatches, RecordingBatches
+from data.codec_features import prepare
+from lightning_modules.codec import CodecModule
+from lightning_modules.vocoder import VocoderModule
+from mamtra.speech.codec import CodecNetwork
+from mamtra.speech.mini_codec import MiniCodec, save_codec
+from mamtra.speech.vocoder import Vocoder
+from mamtra.text.characters import CharacterTokenizer
+
+
+class PrintProgress(Callback):
+    """One line every `every` steps: step, seconds a step, every logged term."""
+
+    def __init__(self, every: int) -> None:
+        self.every, self.since_s = every, time.monotonic()
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if trainer.global_step % self.every == 0:
+            step_s = (time.monotonic() - self.since_s) / self.every
+            self.since_s = time.monotonic()
+            terms = {k: f"{float(v):.3f}" for k, v in trainer.callback_metrics.items()}
+            line = "  ".join(f"{k.split('/')[-1]} {v}" for k, v in terms.items())
+            print(
+                f"step {trainer.global_step}/{trainer.max_steps}  {step_s:.2f} s  {line}",
+                flush=True,
+            )
+
+
+def _fit(
+    module: L.LightningModule,
+    train: Any,
+    valid: list[Any],
+    run: Path,
+    steps: int,
+    precision: str,
+    accelerator: str,
+) -> None:
+    """Trains to `steps`, continuing from `<run>/checkpoints/last.ckpt` when it is there."""
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    last = run / "checkpoints" / "last.ckpt"
+    resume = str(last) if last.exists() else None
+    if resume:
+        stored = torch.load(last, map_location="cpu", weights_only=True)
+        train.start_step = int(stored["global_step"])
+        print(f"continuing {run} at step {train.start_step}")
+    trainer = L.Trainer(
+        accelerator=accelerator,
+        devices=1,
+        precision=precision,  # type: ignore[arg-type]
+        max_steps=steps,
+        val_check_interval=500 if valid else None,
+        limit_val_batches=None if valid else 0,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        logger=CSVLogger(run, name="", version="log"),
+        log_every_n_steps=25,
+        default_root_dir=run,
+        callbacks=[
+            PrintProgress(20),
+            ModelCheckpoint(
+                run / "checkpoints", filename="step", save_last=True, every_n_train_steps=200
+            ),
+        ],
+    )
+    loader = DataLoader(train, batch_size=None)
+    valid_loader = DataLoader(valid, batch_size=None) if valid else None
+    trainer.fit(module, loader, valid_loader, ckpt_path=resume, weights_only=True)
+    if trainer.interrupted:
+        print(f"stopped at step {trainer.global_step}; the same command continues from {last}")
+        sys.exit(130)
+
+
+def _save_weights(path: Path, module: torch.nn.Module) -> None:
+    partial = path.with_suffix(".partial")
+    save_file({k: v.contiguous() for k, v in module.state_dict().items()}, partial)
+    os.replace(partial, path)
+
+
+def fit_codec(
+    *,
+    run: Path,
+    corpus: Path,
+    network: dict[str, Any],
+    steps: int,
+    lr: float,
+    batch_s: float,
+    adversarial_from: int,
+    ctc_weight: float,
+    precision: str,
+    accelerator: str,
+    seed: int,
+) -> Path:
+    """Tokenizer and decoder on the corpus recordings; returns `<run>/network.safetensors`."""
+    out = run / "network.safetensors"
+    if out.exists():
+        print(f"{out} is complete; nothing to do")
+        return out
+    features = prepare(corpus)
+    train = RecordingBatches(features, "train", batch_s, seed)
+    fixed = RecordingBatches(features, "valid", batch_s, seed)
+    valid = [fixed.batch(rows, draws) for rows, draws in fixed.epoch(0)[:6]]
+    module = CodecModule(
+        CodecNetwork(**network),
+        CharacterTokenizer().vocab_size,
+        lr=lr,
+        max_steps=steps,
+        adversarial_from=adversarial_from,
+        ctc_weight=ctc_weight,
+    )
+    _fit(module, train, valid, run, steps, precision, accelerator)
+    _save_weights(out, module.network)
+    print(f"codec network -> {out}")
+    return out
+
+
+def fit_vocoder(
+    *,
+    run: Path,
+    corpus: Path,
+    network: dict[str, Any],
+    vocoder: dict[str, Any],
+    codec_weights: Path,
+    steps: int,
+    lr: float,
+    rows: int,
+    frames: int,
+    adversarial_from: int,
+    precision: str,
+    accelerator: str,
+    seed: int,
+    provenance: dict[str, Any],
+) -> Path:
+    """The vocoder on the codec's frames, whose smoothing it learns to mend; returns its weights' path.
+
+    Also exports `<run>/codec`, the folder that `mamtra.speech.load_codec` reads.
+    """
+    out = run / "vocoder.safetensors"
+    if out.exists():
+        print(f"{out} is complete; nothing to do")
+        return out
+    features = prepare(corpus)
+    model = Vocoder(**vocoder)
+    codec = CodecNetwork(**network)
+    codec.load_state_dict(load_file(codec_weights))
+    train = CropBatches(features, "train", rows, frames, seed)
+    module = VocoderModule(model, codec, lr=lr, max_steps=steps, adversarial_from=adversarial_from)
+    _fit(module, train, [], run, steps, precision, accelerator)
+    _save_weights(out, module.vocoder)
+    sizes = {"network": network, "vocoder": vocoder}
+    save_codec(run / "codec", MiniCodec(codec, module.vocoder), sizes, provenance)
+    print(f"codec -> {run / 'codec'}")
+    return out

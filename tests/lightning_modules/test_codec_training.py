@@ -1,0 +1,169 @@
+"""Codec and vocoder training on a synthetic in-memory corpus."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from data.codec_batches import CropBatches, RecordingBatches
+from data.codec_features import CodecCorpus
+from lightning_modules import fit_codec as runs
+from mamtra.speech import load_codec
+from mamtra.speech.features import HOP, SAMPLE_RATE_HZ, log_mel
+from mamtra.text.characters import CharacterTokenizer
+
+NETWORK = {
+    "width": 16,
+    "fine_width": 8,
+    "levels": [8, 5, 5, 5],
+    "n_encoder_blocks": 1,
+    "n_decoder_blocks": 1,
+    "n_fine_blocks": 1,
+}
+VOCODER = {"width": 8, "n_blocks": 1}
+
+
+def synthetic_corpus() -> CodecCorpus:
+    """Twelve half-second vowels: harmonics of a steady pitch under one of two envelopes."""
+    rng = np.random.default_rng(0)
+    rows, waves, mels, pitches = [], [], [], []
+    for i in range(12):
+        n_frames = 48 + 4 * (i % 3)
+        f0, voice = 100.0 + 10 * i, f"v{i % 2}"
+        t = np.arange(n_frames * HOP) / SAMPLE_RATE_HZ
+        wave = sum(np.sin(2 * np.pi * k * f0 * t) / k ** (1 + i % 2) for k in range(1, 20))
+        wave = (0.2 * wave + 0.001 * rng.standard_normal(len(t))).astype(np.float32)
+        rows.append(
+            {
+                "utterance": f"u{i}",
+                "split": "valid" if i < 2 else "train",
+                "text": "oh",
+                "voice": voice,
+                "n_samples": len(wave),
+                "first_sample": sum(map(len, waves)),
+                "n_frames": n_frames,
+                "first_frame": sum(map(len, pitches)),
+            }
+        )
+        waves.append((wave * 32767).clip(-32768, 32767).astype(np.int16))
+        mels.append(log_mel(torch.from_numpy(wave)).numpy().astype(np.float16))
+        pitches.append(np.full(n_frames, f0, dtype=np.float32))
+    voices = {f"v{k}": rng.standard_normal((3, 256)).astype(np.float32) for k in range(2)}
+    return CodecCorpus(
+        pd.DataFrame(rows), np.concatenate(waves), np.concatenate(mels), np.concatenate(pitches), voices
+    )
+
+
+@pytest.fixture
+def corpus(monkeypatch) -> CodecCorpus:
+    made = synthetic_corpus()
+    monkeypatch.setattr(runs, "prepare", lambda folder: made)
+    return made
+
+
+def fit(tmp_path, steps, **changes):
+    settings = {
+        "run": tmp_path / "codec",
+        "corpus": tmp_path,
+        "network": NETWORK,
+        "steps": steps,
+        "lr": 3e-3,
+        "batch_s": 2.0,
+        "adversarial_from": 6,
+        "ctc_weight": 0.1,
+        "precision": "32-true",
+        "accelerator": "cpu",
+        "seed": 0,
+    }
+    torch.manual_seed(0)
+    return runs.fit_codec(**{**settings, **changes})
+
+
+def test_an_epoch_has_every_recording_once_and_a_resumed_stream_continues(corpus):
+    batches = RecordingBatches(corpus, "train", batch_s=1.5, seed=3)
+    rows = [row for batch, _ in batches.epoch(0) for row in batch]
+    assert sorted(rows) == list(range(10))
+    stream = iter(batches)
+    ahead = [next(stream) for _ in range(9)]
+    resumed = iter(RecordingBatches(corpus, "train", batch_s=1.5, seed=3, start_step=8))
+    assert torch.equal(next(resumed).mel, ahead[8].mel)
+
+
+def test_batches_keep_the_budget_and_mask_padding(corpus):
+    for rows, draws in RecordingBatches(corpus, "train", batch_s=1.5).epoch(1):
+        batch = RecordingBatches(corpus, "train", batch_s=1.5).batch(rows, draws)
+        assert batch.mel.shape[0] * batch.mel.shape[1] <= 150
+        lengths = corpus.rows("train").iloc[rows]["n_frames"].tolist()
+        assert batch.mask.sum(1).tolist() == lengths
+        assert batch.text_lengths.tolist() == [len(CharacterTokenizer().encode("oh"))] * len(rows)
+
+
+def test_crops_pair_frames_with_their_samples(corpus):
+    batch = CropBatches(corpus, "train", rows=4, frames=16).batch(5)
+    assert batch.mel.shape == (4, 16, 80) and batch.wave is not None
+    assert batch.wave.shape == (4, 16 * HOP)
+    inner = (log_mel(batch.wave)[:, 4:12] + 5.5) / 2.4
+    torch.testing.assert_close(inner, batch.mel[:, 4:12], atol=0.05, rtol=0)
+
+
+def test_codec_then_vocoder_export_a_codec_that_loads(corpus, tmp_path, capsys):
+    weights = fit(tmp_path, steps=30)
+    out = runs.fit_vocoder(
+        run=tmp_path / "vocoder",
+        corpus=tmp_path,
+        network=NETWORK,
+        vocoder=VOCODER,
+        codec_weights=weights,
+        steps=8,
+        lr=1e-3,
+        rows=4,
+        frames=16,
+        adversarial_from=4,
+        precision="32-true",
+        accelerator="cpu",
+        seed=0,
+        provenance={"made": "in a test"},
+    )
+    codec = load_codec(tmp_path / "vocoder" / "codec")
+    wave = torch.from_numpy(corpus.audio[:6400].astype(np.float32) / 32767)
+    tokens = codec.encode(wave)
+    assert codec.decode(tokens, torch.from_numpy(corpus.voices["v0"][0])).shape == (6400,)
+    assert out.exists()
+    fit(tmp_path, steps=30)
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_training_lowers_the_mel_loss(corpus, tmp_path):
+    fit(tmp_path, steps=60, adversarial_from=1000)
+    log = pd.read_csv(tmp_path / "codec" / "log" / "metrics.csv")["train/mel"].dropna()
+    assert log.iloc[-1] < 0.8 * log.iloc[0]
+
+
+def test_a_resumed_codec_run_ends_with_the_weights_of_an_uninterrupted_one(corpus, tmp_path):
+    whole = load_file(fit(tmp_path, steps=30, run=tmp_path / "whole"))
+    original, runs.ModelCheckpoint = runs.ModelCheckpoint, _CheckpointThenStop
+    try:
+        with pytest.raises(_Stop):
+            fit(tmp_path, steps=30, run=tmp_path / "cut")
+    finally:
+        runs.ModelCheckpoint = original
+    resumed = load_file(fit(tmp_path, steps=30, run=tmp_path / "cut"))
+    for name, tensor in whole.items():
+        torch.testing.assert_close(resumed[name], tensor, msg=lambda m, n=name: f"{n}: {m}")
+
+
+class _Stop(Exception):
+    pass
+
+
+class _CheckpointThenStop(runs.ModelCheckpoint):
+    """Saves after step 10, in the middle of the adversarial part, and ends the run there."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **{**kwargs, "every_n_train_steps": 10})
+
+    def on_train_batch_end(self, trainer, *args):
+        super().on_train_batch_end(trainer, *args)
+        if trainer.global_step == 10:
+            raise _Stop

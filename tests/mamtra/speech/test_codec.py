@@ -1,0 +1,120 @@
+"""The codec's parts against their definitions, with small random networks."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from mamtra.speech.codec import FSQ, N_ACOUSTIC, CodecNetwork
+from mamtra.speech.features import HOP, SAMPLE_RATE_HZ, frame_count, log_mel
+from mamtra.speech.mini_codec import MiniCodec, load_codec, save_codec
+from mamtra.speech.vocoder import Vocoder, pulse_train
+
+NETWORK = {
+    "width": 16,
+    "fine_width": 8,
+    "levels": (8, 5, 5, 5),
+    "n_encoder_blocks": 1,
+    "n_decoder_blocks": 1,
+    "n_fine_blocks": 1,
+}
+VOCODER = {"width": 8, "n_blocks": 1}
+
+
+@pytest.fixture
+def codec() -> MiniCodec:
+    torch.manual_seed(0)
+    return MiniCodec(CodecNetwork(**NETWORK), Vocoder(**VOCODER)).eval()
+
+
+def test_fsq_codes_round_trip_over_the_whole_codebook():
+    fsq = FSQ((8, 5, 5, 5))
+    codes = torch.arange(fsq.codebook_size)
+    assert fsq.codebook_size == 1000
+    assert torch.equal(fsq.to_codes(fsq.from_codes(codes)), codes)
+
+
+def test_fsq_output_is_a_code_and_passes_gradients():
+    fsq = FSQ((8, 5, 5, 5))
+    z = torch.randn(200, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    quantised = fsq(z)
+    torch.testing.assert_close(fsq.from_codes(fsq.to_codes(quantised)), quantised)
+    quantised.sum().backward()
+    assert z.grad is not None and (z.grad > 0).all()
+
+
+def test_fsq_reaches_every_level():
+    fsq = FSQ((8, 5))
+    grid = torch.cartesian_prod(torch.linspace(-4, 4, 101), torch.linspace(-4, 4, 101))
+    assert fsq.to_codes(fsq(grid)).unique().numel() == 40
+
+
+@pytest.mark.parametrize("samples", [1, 159, 160, 161, 640, 6400, 6401])
+def test_one_frame_per_started_hop_and_one_token_per_640_samples(codec, samples):
+    wave = 0.1 * torch.randn(samples)
+    assert log_mel(wave).shape == (frame_count(samples), 80)
+    assert codec.encode(wave).shape == (math.ceil(samples / 640),)
+
+
+def test_decode_length_range_and_determinism(codec):
+    tokens, voice = torch.randint(0, 1000, (7,)), torch.randn(256)
+    wave = codec.decode(tokens, voice)
+    assert wave.shape == (7 * 640,) and wave.abs().max() <= 1
+    assert torch.equal(wave, codec.decode(tokens, voice))
+    assert not torch.equal(wave, codec.decode(tokens, -voice))
+    assert codec.decode(tokens[:0], voice).shape == (0,)
+
+
+def test_padding_does_not_change_valid_tokens_and_frames(codec):
+    network = codec.network
+    mel, voice = torch.randn(1, 16, 80), torch.randn(1, 256)
+    padded = torch.cat([mel, 9 * torch.randn(1, 8, 80)], dim=1)
+    mask = torch.cat([torch.ones(1, 16), torch.zeros(1, 8)], dim=1)
+    alone = network.tokenizer(mel, mask[:, :16])
+    together = network.tokenizer(padded, mask)
+    torch.testing.assert_close(together[:, :4], alone)
+    frames = network.decoder(alone, voice, torch.ones(1, 4))
+    longer = network.decoder(together, voice, mask[:, ::4])
+    # The output convolution reads two frames past the end, where a lone row has zeros too.
+    torch.testing.assert_close(longer[:, :16], frames, atol=1e-5, rtol=1e-4)
+    assert frames.shape == (1, 16, N_ACOUSTIC)
+
+
+def test_pulse_train_is_the_sum_of_cosines():
+    f0 = torch.full((1, 50), 200.0)
+    n = torch.arange(1, 50 * HOP + 1, dtype=torch.float64)
+    phase = 2 * math.pi * 200.0 / SAMPLE_RATE_HZ * n
+    count = 40
+    expected = sum(torch.cos(k * phase) for k in range(1, count + 1)) * math.sqrt(2 / count)
+    torch.testing.assert_close(pulse_train(f0)[0].double(), expected, atol=1e-3, rtol=0)
+
+
+def test_bad_input_is_named(codec):
+    with pytest.raises(ValueError, match=r"0\.\.999"):
+        codec.decode(torch.tensor([1000]), torch.zeros(256))
+    with pytest.raises(ValueError, match="non-empty"):
+        codec.encode(torch.zeros(0))
+    with pytest.raises(ValueError, match="audible"):
+        codec.voice(torch.zeros(16000))
+
+
+def test_save_and_load(codec, tmp_path):
+    save_codec(tmp_path, codec, {"network": NETWORK, "vocoder": VOCODER}, {"made": "here"})
+    loaded = load_codec(tmp_path)
+    for name, tensor in codec.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], tensor.half().float())
+    assert json.loads((tmp_path / "codec.json").read_text())["provenance"] == {"made": "here"}
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_load_names_what_is_wrong(codec, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"codec\.safetensors"):
+        load_codec(tmp_path)
+    other = {"network": {**NETWORK, "n_fine_blocks": 2}, "vocoder": VOCODER}
+    save_codec(tmp_path, codec, other, {})
+    with pytest.raises(ValueError, match=r"network\.decoder\.fine\.1"):
+        load_codec(tmp_path)
+    (tmp_path / "codec.safetensors").write_text("version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(ValueError, match="not a safetensors file"):
+        load_codec(tmp_path)
