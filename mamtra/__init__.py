@@ -1,0 +1,1 @@
+"""The model: plain PyTorch, no Lightning, no Hydra, no configuration objects."""

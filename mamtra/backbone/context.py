@@ -1,0 +1,97 @@
+"""What every layer needs to know about the batch, computed once per call and shared.
+
+B batch, T sequence positions, K new positions of a step, L cached positions, W rotated width: the
+query and key heads side by side.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mamtra.backbone.elementwise import rotary_table
+from mamtra.backbone.sizes import BackboneSizes
+
+
+@dataclass(frozen=True)
+class SequenceContext:
+    """Positions and padding of whole sequences.
+
+    cos, sin: (T, W) or (B, T, W). valid: (B, T) bool, None when nothing is padded.
+    attention_mask: (B, 1, T, T) bool, None when causality alone is enough: padding on the right
+    lies after every valid query, so no valid query can see it.
+    first, lengths: (B,) int64 first valid position and number of valid positions per row, None when
+    nothing is padded. left_padded: whether any row starts with padding.
+    """
+
+    cos: Tensor
+    sin: Tensor
+    valid: Tensor | None = None
+    attention_mask: Tensor | None = None
+    first: Tensor | None = None
+    lengths: Tensor | None = None
+    left_padded: bool = False
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """Positions of K new tokens per row that continue a live state.
+
+    cos, sin: (K, W) or (B, K, W). start: the first cache slot when it is the same for all
+    rows, else None. slots: (B, K) int64 cache slot of each new token, None when `start` is set.
+    used: cached positions to attend to, the new ones included.
+    attention_mask: (1 or B, 1, K, used) bool, None when every cached position is visible.
+    """
+
+    cos: Tensor
+    sin: Tensor
+    start: int | None
+    slots: Tensor | None
+    used: int
+    attention_mask: Tensor | None
+
+
+def query_key_table(
+    length: int, sizes: BackboneSizes, device: torch.device | str
+) -> tuple[Tensor, Tensor]:
+    """(cos, sin), each (length, W), for the query and key heads of one layer side by side."""
+    n_heads = sizes.n_heads + sizes.n_kv_heads
+    return rotary_table(length, n_heads, sizes.head_dim, sizes.rope_theta, device)
+
+
+def sequence_context(
+    length: int, mask: Tensor | None, sizes: BackboneSizes, device: torch.device
+) -> SequenceContext:
+    """Context of sequences of `length` positions; mask (B, length) bool, True = valid.
+
+    Raises ValueError when the mask has another length or when the valid positions of a row are not
+    one contiguous run (padding may be on the right, on the left, or both).
+    """
+    cos, sin = query_key_table(length, sizes, device)
+    if mask is None:
+        return SequenceContext(cos, sin)
+    if mask.dim() != 2 or mask.shape[1] != length or mask.dtype != torch.bool:
+        raise ValueError(f"mask must be bool (B, {length}), got {mask.dtype} {tuple(mask.shape)}")
+    if bool(mask.all()):
+        return SequenceContext(cos, sin)
+    starts = mask.clone()
+    starts[:, 1:] &= ~mask[:, :-1]  # a valid position after a padded one (or the very first)
+    if int(starts.sum(dim=1).max()) > 1:
+        raise ValueError("the valid positions of each row must be one contiguous run")
+    lengths = mask.sum(dim=1)
+    first = starts.int().argmax(dim=1)
+    if not bool(starts[:, 1:].any()):
+        return SequenceContext(cos, sin, mask, None, first, lengths)
+    position = (torch.arange(length, device=device) - first[:, None]).clamp(0, length - 1)
+    visible = torch.ones(length, length, dtype=torch.bool, device=device).tril() & mask[:, None]
+    # A padded query sees itself: an empty softmax row would be NaN and spread through the layers.
+    visible |= torch.eye(length, dtype=torch.bool, device=device)
+    return SequenceContext(
+        cos[position],
+        sin[position],
+        mask,
+        visible[:, None],
+        first,
+        lengths,
+        left_padded=True,
+    )

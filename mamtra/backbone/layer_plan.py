@@ -1,0 +1,89 @@
+"""Which layers stay attention: (number of layers, ratio, placement) -> layer plan.
+
+A ratio `1:k` keeps one attention layer for every k Mamba layers; `1:0` is all attention and `0:1`
+all Mamba. Placement names say where the attention layers are (MamTra, arXiv 2603.12342, section on
+layer placement; the exact Middle and Sandwich splits are this project's reading).
+"""
+
+import re
+
+ATTENTION = "attention"
+MAMBA = "mamba"
+RATIOS = ("1:0", "1:1", "1:2", "1:3", "1:5", "1:11", "0:1")
+PLACEMENTS = ("blockbeg", "blockend", "front", "middle", "back", "sandwich")
+
+LayerPlan = tuple[str, ...]
+
+
+def parse_ratio(ratio: str) -> tuple[int, int]:
+    """`"1:3"` or `"1to3"` -> (1, 3). Raises ValueError listing RATIOS for anything else."""
+    match = re.fullmatch(r"(\d+)(?::|to)(\d+)", str(ratio).strip().lower())
+    name = f"{int(match[1])}:{int(match[2])}" if match else None
+    if name not in RATIOS:
+        raise ValueError(
+            f"unknown ratio {ratio!r}; valid ratios (attention:mamba): {', '.join(RATIOS)}"
+        )
+    attention, mamba = name.split(":")
+    return int(attention), int(mamba)
+
+
+def _check_placement(placement: str) -> str:
+    if placement not in PLACEMENTS:
+        raise ValueError(
+            f"unknown placement {placement!r}; valid placements: {', '.join(PLACEMENTS)}"
+        )
+    return placement
+
+
+def attention_layers(n_layers: int, ratio: str, placement: str) -> tuple[int, ...]:
+    """Indices of the layers that stay attention, ascending. Errors as `layer_plan`."""
+    attention, mamba = parse_ratio(ratio)
+    _check_placement(placement)
+    if n_layers < 1:
+        raise ValueError(f"n_layers must be at least 1, got {n_layers}")
+    period = attention + mamba
+    if n_layers % period:
+        raise ValueError(f"ratio {ratio} needs a multiple of {period} layers, got {n_layers}")
+    count = n_layers // period * attention
+    if placement == "blockbeg":
+        return tuple(range(0, n_layers, period)) if attention else ()
+    if placement == "blockend":
+        return tuple(range(period - 1, n_layers, period)) if attention else ()
+    if placement == "sandwich":
+        head = (count + 1) // 2  # an odd count puts the extra layer at the front
+        return (*range(head), *range(n_layers - (count - head), n_layers))
+    start = {"front": 0, "middle": (n_layers - count) // 2, "back": n_layers - count}[placement]
+    return tuple(range(start, start + count))
+
+
+def layer_plan(n_layers: int, ratio: str, placement: str) -> LayerPlan:
+    """Tuple of "attention" / "mamba", one per layer, first layer first.
+
+    Raises ValueError for an unknown ratio or placement (listing the valid ones) and for a layer
+    count that the ratio's period does not divide (naming both).
+    """
+    kept = set(attention_layers(n_layers, ratio, placement))
+    return tuple(ATTENTION if i in kept else MAMBA for i in range(n_layers))
+
+
+def check_plan(plan: LayerPlan, n_layers: int) -> LayerPlan:
+    """The plan as a tuple; ValueError if its length or an entry is wrong."""
+    if len(plan) != n_layers:
+        raise ValueError(f"the layer plan has {len(plan)} entries for {n_layers} layers")
+    for i, kind in enumerate(plan):
+        if kind not in (ATTENTION, MAMBA):
+            raise ValueError(
+                f"layer {i} of the plan is {kind!r}; valid kinds: {ATTENTION}, {MAMBA}"
+            )
+    return tuple(plan)
+
+
+def draw(plan: LayerPlan) -> str:
+    """One letter per layer, first layer first: "A M M M A M M M"."""
+    return " ".join("A" if kind == ATTENTION else "M" for kind in plan)
+
+
+def plan_name(ratio: str, placement: str) -> str:
+    """Name for folders and tables: ("1:3", "front") -> "1to3-front"."""
+    attention, mamba = parse_ratio(ratio)
+    return f"{attention}to{mamba}-{_check_placement(placement)}"

@@ -1,0 +1,173 @@
+"""Mamba-2 layer in the geometry of a grouped-query attention teacher.
+
+in_proj -> causal convolution and SiLU on x | B | C -> ssd -> + D x -> gate -> per-head RMSNorm ->
+out_proj, with the step size dt from its own projection. Follows MambaInLlama's layer
+(mamba2/hybrid_mamba_layer.py: x and B grouped like V and K, C per head like Q, repeated after the
+convolution) with biases kept. The norm comes after the gate and works per head, as mamba_ssm's
+RMSNormGated does there (norm_before_gate=False, group_size = head width).
+
+Initial weights: mamba_ssm modules/mamba2.py (A ~ U(1, 16), dt log-uniform in 0.001..0.1, D = 1).
+
+B batch, T time, K new tokens, D d_model, H heads, G key/value heads, E head width = state width,
+W convolution taps, C = 2 G E + H E convolved channels.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mamtra.backbone.causal_conv import causal_conv
+from mamtra.backbone.context import SequenceContext, StepContext
+from mamtra.backbone.elementwise import rms_norm, rotary, without_autocast
+from mamtra.backbone.sizes import BackboneSizes
+from mamtra.backbone.ssd import ssd
+from mamtra.backbone.state import MambaState
+
+DT_MIN, DT_MAX = 1e-3, 0.1  # tokens
+A_MIN, A_MAX = 1.0, 16.0
+
+
+def inverse_softplus(x: Tensor) -> Tensor:
+    """y with softplus(y) = x > 0, accurate for small x."""
+    return x + torch.log(-torch.expm1(-x))
+
+
+class MambaMixer(nn.Module):
+    """One fused projection holds the rows z | x | B | C; `dt_proj` and `dt_bias` make dt."""
+
+    def __init__(self, sizes: BackboneSizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        channels = 2 * sizes.d_kv + sizes.d_inner
+        self.in_proj = nn.Linear(sizes.d_model, sizes.d_inner + channels)
+        self.dt_proj = nn.Linear(sizes.d_model, sizes.n_heads, bias=False)
+        # A separate dt keeps the rows of in_proj a multiple of 8, which fused kernels need.
+        self.conv_weight = nn.Parameter(torch.empty(channels, sizes.d_conv))
+        self.conv_bias = nn.Parameter(torch.empty(channels))
+        self.dt_bias = nn.Parameter(torch.empty(sizes.n_heads))
+        self.a_log = nn.Parameter(torch.empty(sizes.n_heads))
+        self.skip = nn.Parameter(torch.empty(sizes.n_heads))
+        self.norm_weight = nn.Parameter(torch.empty(sizes.d_inner))
+        self.out_proj = nn.Linear(sizes.d_inner, sizes.d_model)
+        self.reset_dynamics()
+
+    @staticmethod
+    def sections(sizes: BackboneSizes) -> dict[str, slice]:
+        """Rows of `in_proj` by name; without z they are the convolution's channels."""
+        bounds, start = {}, 0
+        widths = {"z": sizes.d_inner, "x": sizes.d_kv, "B": sizes.d_kv, "C": sizes.d_inner}
+        for name, width in widths.items():
+            bounds[name] = slice(start, start + width)
+            start += width
+        return bounds
+
+    @torch.no_grad()
+    def reset_dynamics(self) -> None:
+        """Everything but the projections, as mamba_ssm initialises it."""
+        bound = self.sizes.d_conv**-0.5
+        self.conv_weight.uniform_(-bound, bound)
+        self.conv_bias.uniform_(-bound, bound)
+        self.a_log.uniform_(A_MIN, A_MAX).log_()
+        dt = torch.empty_like(self.dt_bias).uniform_(math.log(DT_MIN), math.log(DT_MAX)).exp_()
+        self.dt_bias.copy_(inverse_softplus(dt))
+        self.skip.fill_(1.0)
+        self.norm_weight.fill_(1.0)
+
+    def _dynamics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, T, D) -> dt (B, T, H) in tokens and A (H,) < 0, both fp32 or wider."""
+        with without_autocast(x):
+            wide = torch.promote_types(x.dtype, torch.float32)
+            raw = F.linear(x.to(wide), self.dt_proj.weight.to(wide))
+            dt = F.softplus(raw + self.dt_bias.to(wide))
+            return dt, -torch.exp(self.a_log.to(wide))
+
+    def _finish(self, y: Tensor, x: Tensor, z: Tensor) -> Tensor:
+        """y (B, T, H, E), x (B, T, G, E), z (B, T, H*E) -> (B, T, D)."""
+        sizes = self.sizes
+        skip = self.skip.to(y.dtype).view(sizes.n_kv_heads, sizes.group, 1)
+        y = y.unflatten(2, (sizes.n_kv_heads, sizes.group)) + skip * x[:, :, :, None]
+        gated = y.flatten(2) * F.silu(z)
+        gated = gated.unflatten(-1, (sizes.n_heads, sizes.head_dim))
+        weight = self.norm_weight.view(sizes.n_heads, sizes.head_dim)
+        return self.out_proj(rms_norm(gated, weight, sizes.norm_eps, z.dtype).flatten(2))
+
+    def _convolve(
+        self, inputs: Tensor, context: SequenceContext | StepContext
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs with history (B, W-1 + T, C) -> x and B (B, T, G, E), C (B, T, H, E)."""
+        sizes = self.sizes
+        xbc = F.silu(causal_conv(inputs, self.conv_weight, self.conv_bias))
+        x, bc = xbc.split((sizes.d_kv, sizes.d_kv + sizes.d_inner), dim=-1)
+        if sizes.mamba_rope:
+            # A scalar decay commutes with the rotation, so positions may enter B and C this way.
+            bc = rotary(bc, context.cos, context.sin, sizes.head_dim)
+        b, c = bc.split((sizes.d_kv, sizes.d_inner), dim=-1)
+        x, b, c = (part.unflatten(-1, (-1, sizes.head_dim)) for part in (x, b, c))
+        return x, b, c
+
+    def _run(self, x: Tensor, context: SequenceContext) -> tuple[Tensor, Tensor, Tensor]:
+        """Output (B, T, D), convolution inputs (B, W-1 + T, C), last SSM state (B, H, E, E)."""
+        sizes = self.sizes
+        z, xbc = self.in_proj(x).split((sizes.d_inner, self.conv_bias.numel()), dim=-1)
+        dt, a = self._dynamics(x)
+        if context.valid is not None:
+            # With dt = 0 padding neither decays the state nor writes to it, whatever x and B are.
+            dt = dt.masked_fill(~context.valid[:, :, None], 0.0)
+        if context.left_padded and context.valid is not None:
+            # The bias makes padded positions non-zero, and the convolution would look back at them.
+            xbc = xbc.masked_fill(~context.valid[:, :, None], 0.0)
+        inputs = F.pad(xbc, (0, 0, sizes.d_conv - 1, 0))
+        x_heads, b, c = self._convolve(inputs, context)
+        y, state = ssd(x_heads, dt, a, b, c, chunk=sizes.chunk)
+        return self._finish(y, x_heads, z), inputs, state
+
+    def forward(self, x: Tensor, context: SequenceContext) -> Tensor:
+        """x (B, T, D) -> (B, T, D). Outputs at padded positions are finite but meaningless."""
+        return self._run(x, context)[0]
+
+    def new_state(
+        self, batch: int, max_length: int, dtype: torch.dtype, device: torch.device
+    ) -> MambaState:
+        """Empty state for `batch` rows; its size does not depend on max_length."""
+        sizes = self.sizes
+        conv = torch.zeros(
+            batch, sizes.d_conv - 1, self.conv_bias.numel(), dtype=dtype, device=device
+        )
+        shape = (batch, sizes.n_heads, sizes.head_dim, sizes.head_dim)
+        return MambaState(conv, torch.zeros(shape, dtype=torch.float32, device=device))
+
+    def prefill(self, x: Tensor, context: SequenceContext, state: MambaState) -> Tensor:
+        """As `forward`, and fills `state` as of each row's last valid token."""
+        y, inputs, ssm = self._run(x, context)  # position t of x is at t + taps in inputs
+        taps = self.sizes.d_conv - 1
+        if context.first is None or context.lengths is None:
+            state.conv.copy_(inputs[:, x.shape[1] :])
+        else:
+            end = context.first + context.lengths
+            index = end[:, None] + torch.arange(taps, device=x.device)
+            index = index[:, :, None].expand(-1, -1, inputs.shape[-1])
+            state.conv.copy_(inputs.gather(1, index))
+        state.ssm.copy_(ssm)
+        return y
+
+    def step(self, x: Tensor, context: StepContext, state: MambaState) -> Tensor:
+        """x (B, K, D) -> (B, K, D): K new tokens per row; the state moves in place."""
+        sizes, new = self.sizes, x.shape[1]
+        z, xbc = self.in_proj(x).split((sizes.d_inner, self.conv_bias.numel()), dim=-1)
+        dt, a = self._dynamics(x)
+        inputs = torch.cat((state.conv.to(xbc.dtype), xbc), dim=1)
+        state.conv.copy_(inputs[:, new:])
+        x_heads, b, c = self._convolve(inputs, context)
+        if new == 1:
+            # h_t = exp(dt A) h_{t-1} + dt B x^T; y_t = C^T h_t
+            group = sizes.group
+            write = b[:, 0, :, :, None] * x_heads[:, 0, :, None, :]  # (B, G, E, E)
+            write = write.float().repeat_interleave(group, dim=1) * dt[:, 0, :, None, None]
+            state.ssm.mul_(torch.exp(dt[:, 0] * a)[:, :, None, None]).add_(write)
+            y = (c[:, 0, :, None, :].float() @ state.ssm).transpose(1, 2).to(x_heads.dtype)
+        else:
+            y, ssm = ssd(x_heads, dt, a, b, c, state.ssm, sizes.chunk)
+            state.ssm.copy_(ssm)
+        return self._finish(y, x_heads, z)

@@ -1,0 +1,60 @@
+"""Widths and counts that define a backbone, validated once."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class BackboneSizes:
+    """Geometry shared by every layer of a decoder stack.
+
+    Mamba layers use the same heads: x and B have `n_kv_heads` heads of `head_dim`, C and the
+    gate have `n_heads`, and the state of one head is `head_dim x head_dim`. `mamba_rope` rotates B
+    and C by position as the teacher rotates k and q (MamTra drops positions in Mamba layers).
+
+    Raises ValueError, naming the field, for any size the layers cannot be built with.
+    """
+
+    d_model: int
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    d_ff: int
+    rope_theta: float = 1e6
+    norm_eps: float = 1e-6
+    d_conv: int = 4
+    chunk: int = 64
+    mamba_rope: bool = False
+
+    def __post_init__(self) -> None:
+        counts = ("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "chunk")
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.d_conv < 2:
+            raise ValueError(f"d_conv must be at least 2, got {self.d_conv}")
+        if self.n_heads % self.n_kv_heads:
+            raise ValueError(
+                f"n_heads ({self.n_heads}) must be a multiple of n_kv_heads ({self.n_kv_heads})"
+            )
+        if self.head_dim % 2:
+            raise ValueError(f"head_dim must be even for rotary positions, got {self.head_dim}")
+        if self.rope_theta <= 0:
+            raise ValueError(f"rope_theta must be positive, got {self.rope_theta}")
+        if self.norm_eps <= 0:
+            raise ValueError(f"norm_eps must be positive, got {self.norm_eps}")
+
+    @property
+    def d_inner(self) -> int:
+        """Width of all query heads together (also of z, C and y)."""
+        return self.n_heads * self.head_dim
+
+    @property
+    def d_kv(self) -> int:
+        """Width of all key/value heads together (also of x and B before the repeat)."""
+        return self.n_kv_heads * self.head_dim
+
+    @property
+    def group(self) -> int:
+        """Query heads that share one key/value head."""
+        return self.n_heads // self.n_kv_heads

@@ -1,0 +1,41 @@
+"""Blocked causal attention and the head repeat."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mamtra.backbone.attention import BLOCK, causal_attention, repeat_kv
+
+
+@pytest.mark.parametrize("group", [1, 3, 7])
+def test_repeat_kv_is_transformers(group):
+    from transformers.models.qwen2.modeling_qwen2 import repeat_kv as reference
+
+    x = torch.arange(2 * 3 * 5 * 4.0).reshape(2, 3, 5, 4)
+    assert torch.equal(repeat_kv(x, group), reference(x, group))
+
+
+@pytest.mark.parametrize("length", [1, 3, BLOCK, BLOCK + 1, 2 * BLOCK + 5])
+def test_blocked_attention_equals_masked_softmax(length):
+    g = torch.Generator().manual_seed(0)
+    q, k, v = (
+        torch.randn(2, length, heads, 8, generator=g, dtype=torch.float64).requires_grad_()
+        for heads in (6, 2, 2)
+    )
+    keys, values = (repeat_kv(t.transpose(1, 2), 3) for t in (k, v))
+    scores = q.transpose(1, 2) @ keys.transpose(-1, -2) / 8**0.5
+    future = torch.ones(length, length, dtype=torch.bool).triu(1)
+    expected = F.softmax(scores.masked_fill(future, float("-inf")), dim=-1) @ values
+    expected = expected.transpose(1, 2).flatten(2)
+    found = causal_attention(q, k, v)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    weight = torch.randn(expected.shape, generator=g, dtype=torch.float64)
+    got = torch.autograd.grad((found * weight).sum(), (q, k, v))
+    want = torch.autograd.grad((expected * weight).sum(), (q, k, v))
+    torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
+
+
+def test_an_explicit_mask_replaces_the_causal_one():
+    q, k, v = (torch.randn(1, 6, heads, 4) for heads in (4, 2, 2))
+    causal = torch.ones(6, 6, dtype=torch.bool).tril()[None, None]
+    torch.testing.assert_close(causal_attention(q, k, v, causal), causal_attention(q, k, v))

@@ -1,0 +1,146 @@
+"""The Mamba layer: geometry, the linear-attention limit, and a slow independent version."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mamtra.backbone.context import sequence_context
+from mamtra.backbone.mamba_mixer import A_MAX, A_MIN, DT_MAX, DT_MIN, MambaMixer, inverse_softplus
+from mamtra.backbone.sizes import BackboneSizes
+
+SIZES = BackboneSizes(d_model=24, n_layers=1, n_heads=6, n_kv_heads=2, head_dim=4, d_ff=32, chunk=8)
+
+
+def mixer(seed=0, sizes=SIZES, dtype=torch.float64):
+    torch.manual_seed(seed)
+    made = MambaMixer(sizes).to(dtype)
+    with torch.no_grad():
+        for parameter in (made.in_proj.bias, made.out_proj.bias, made.skip, made.norm_weight):
+            parameter.normal_()
+    return made
+
+
+def slow_forward(m, x):
+    """One token after the other, written from the equations and nothing else. x (T, D)."""
+    s = m.sizes
+    z, vx, vb, vc = m.in_proj(x).split((s.d_inner, s.d_kv, s.d_kv, s.d_inner), dim=-1)
+    raw = torch.cat((vx, vb, vc), dim=-1)
+    dt = F.softplus(m.dt_proj(x) + m.dt_bias)
+    states = [torch.zeros(s.head_dim, s.head_dim, dtype=x.dtype) for _ in range(s.n_heads)]
+    outputs = []
+    for t in range(len(x)):
+        mixed = m.conv_bias.clone()
+        for tap in range(s.d_conv):
+            source = t - (s.d_conv - 1) + tap
+            if source >= 0:
+                mixed = mixed + m.conv_weight[:, tap] * raw[source]
+        mixed = mixed * torch.sigmoid(mixed)
+        heads = []
+        for h in range(s.n_heads):
+            g, e = h // (s.n_heads // s.n_kv_heads), s.head_dim
+            xh = mixed[g * e : (g + 1) * e]
+            bh = mixed[s.d_kv + g * e : s.d_kv + (g + 1) * e]
+            ch = mixed[2 * s.d_kv + h * e : 2 * s.d_kv + (h + 1) * e]
+            decay = torch.exp(-dt[t, h] * torch.exp(m.a_log[h]))
+            states[h] = decay * states[h] + dt[t, h] * torch.outer(bh, xh)
+            y = ch @ states[h] + m.skip[h] * xh
+            gate = z[t, h * e : (h + 1) * e]
+            y = y * gate * torch.sigmoid(gate)
+            y = y / torch.sqrt(y.square().mean() + s.norm_eps)
+            heads.append(y * m.norm_weight[h * e : (h + 1) * e])
+        outputs.append(m.out_proj(torch.cat(heads)))
+    return torch.stack(outputs)
+
+
+@pytest.mark.parametrize("length", [1, 3, 8, 21])
+def test_forward_equals_the_equations(length):
+    m = mixer()
+    x = torch.randn(2, length, SIZES.d_model, dtype=torch.float64)
+    context = sequence_context(length, None, SIZES, x.device)
+    expected = torch.stack([slow_forward(m, row) for row in x])
+    torch.testing.assert_close(m(x, context), expected, rtol=1e-11, atol=1e-11)
+
+
+def test_parameter_shapes():
+    m = mixer()
+    shapes = {name: tuple(p.shape) for name, p in m.named_parameters()}
+    channels = 2 * SIZES.d_kv + SIZES.d_inner
+    assert shapes == {
+        "in_proj.weight": (SIZES.d_inner + channels, SIZES.d_model),
+        "in_proj.bias": (SIZES.d_inner + channels,),
+        "dt_proj.weight": (SIZES.n_heads, SIZES.d_model),
+        "dt_bias": (SIZES.n_heads,),
+        "conv_weight": (channels, SIZES.d_conv),
+        "conv_bias": (channels,),
+        "a_log": (SIZES.n_heads,),
+        "skip": (SIZES.n_heads,),
+        "norm_weight": (SIZES.d_inner,),
+        "out_proj.weight": (SIZES.d_model, SIZES.d_inner),
+        "out_proj.bias": (SIZES.d_model,),
+    }
+    sections = MambaMixer.sections(SIZES)
+    assert list(sections) == ["z", "x", "B", "C"]
+    covered = [i for rows in sections.values() for i in range(rows.start, rows.stop)]
+    assert covered == list(range(SIZES.d_inner + channels))
+
+
+def test_default_dynamics_are_in_their_ranges():
+    m = MambaMixer(BackboneSizes(64, 1, 64, 64, 2, 8))
+    a, dt = m.a_log.exp(), F.softplus(m.dt_bias)
+    assert A_MIN <= a.min() < 3 and 12 < a.max() <= A_MAX
+    assert DT_MIN * 0.99 <= dt.min() < 3e-3 and 0.03 < dt.max() <= DT_MAX * 1.01
+    assert bool((m.skip == 1).all()) and bool((m.norm_weight == 1).all())
+
+
+def test_inverse_softplus():
+    x = torch.tensor([1e-4, 0.01, 1.0, 20.0], dtype=torch.float64)
+    torch.testing.assert_close(F.softplus(inverse_softplus(x)), x, rtol=1e-9, atol=0)
+
+
+def test_linear_attention_limit(monkeypatch):
+    """No activation, identity convolution, A -> 0, dt = 1, D = 0, gate 1, no norm: then the layer
+    is causal attention without its softmax, tril(Q K^T) V."""
+    monkeypatch.setattr(F, "silu", lambda x: x)
+    monkeypatch.setattr(
+        "mamtra.backbone.mamba_mixer.rms_norm", lambda x, weight, eps, dtype: x.to(dtype)
+    )
+    m, length = mixer(), 20
+    sections = m.sections(SIZES)
+    with torch.no_grad():
+        m.conv_weight.zero_()
+        m.conv_weight[:, -1] = 1.0
+        m.conv_bias.zero_()
+        m.skip.zero_()
+        m.a_log.fill_(-torch.inf)  # A = 0
+        m.dt_proj.weight.zero_()
+        m.dt_bias.copy_(inverse_softplus(torch.ones_like(m.dt_bias)))
+        m.in_proj.weight[sections["z"]] = 0.0
+        m.in_proj.bias[sections["z"]] = 1.0
+    x = torch.randn(2, length, SIZES.d_model, dtype=torch.float64)
+    rows = m.in_proj(x)
+
+    def heads(name, repeat):
+        found = rows[..., sections[name]].unflatten(-1, (-1, SIZES.head_dim)).transpose(1, 2)
+        return found.repeat_interleave(repeat, dim=1)
+
+    q, k, v = heads("C", 1), heads("B", SIZES.group), heads("x", SIZES.group)
+    expected = (q @ k.transpose(-1, -2)).tril() @ v
+    expected = m.out_proj(expected.transpose(1, 2).flatten(2))
+    found = m(x, sequence_context(length, None, SIZES, x.device))
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+
+
+def test_rotated_b_and_c_depend_on_distance_only():
+    """With positions in B and C the layer still must not see absolute positions."""
+    from dataclasses import replace
+
+    sizes = replace(SIZES, mamba_rope=True)
+    m = mixer(sizes=sizes)
+    x = torch.randn(1, 12, SIZES.d_model, dtype=torch.float64)
+    padded = torch.cat((torch.randn_like(x[:, :5]), x), dim=1)
+    mask = torch.arange(17)[None] >= 5
+    alone = m(x, sequence_context(12, None, sizes, x.device))
+    shifted = m(padded, sequence_context(17, mask, sizes, x.device))[:, 5:]
+    torch.testing.assert_close(shifted, alone, rtol=1e-6, atol=1e-6)
+    plain = mixer()(x, sequence_context(12, None, SIZES, x.device))
+    assert not torch.allclose(plain, alone, atol=1e-3)

@@ -1,0 +1,127 @@
+"""The chunked form against the recurrence: values, states and gradients."""
+
+import pytest
+import torch
+
+from mamtra.backbone import ssd as ssd_module
+from mamtra.backbone.ssd import backend, ssd
+from mamtra.backbone.ssd_reference import ssd_chunked, ssd_sequential
+
+CHUNK = 16
+LENGTHS = [1, 5, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK + 7]
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
+
+
+def inputs(length, dtype, seed=0, decay=16.0, batch=2, heads=6, groups=2, n=8, p=4):
+    """x, dt, A, B, C and an initial state; x, B and C are strided views as in the mixer."""
+    g = torch.Generator().manual_seed(seed)
+    fused = torch.randn(batch, length, groups * p + groups * n + heads * n, generator=g)
+    x, b, c = fused.to(dtype).split((groups * p, groups * n, heads * n), dim=-1)
+    tensors = (
+        x.unflatten(-1, (groups, p)),
+        torch.rand(batch, length, heads, generator=g).to(dtype) * 0.2,
+        -torch.rand(heads, generator=g).to(dtype) * decay - 0.01,
+        b.unflatten(-1, (groups, n)),
+        c.unflatten(-1, (heads, n)),
+        torch.randn(batch, heads, n, p, generator=g).to(dtype),
+    )
+    return tuple(tensor.detach().requires_grad_() for tensor in tensors)
+
+
+def relative(found, expected):
+    largest = expected.abs().max().clamp_min(1e-300)  # a single step from zero: dA is exactly 0
+    return ((found.double() - expected).abs().max() / largest).item()
+
+
+@pytest.mark.parametrize("with_state", [False, True])
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_chunked_equals_sequential(dtype, length, with_state):
+    arguments = inputs(length, dtype)
+    used = arguments if with_state else arguments[:5]
+    exact = tuple(tensor.detach().double().requires_grad_() for tensor in used)
+    expected, last = ssd_sequential(*exact)
+    found, found_last = ssd_chunked(*used, chunk=CHUNK)
+    assert relative(found, expected) <= TOLERANCE[dtype]
+    assert relative(found_last, last) <= TOLERANCE[dtype]
+
+    weight = torch.linspace(-1, 1, expected.numel(), dtype=torch.float64).reshape(expected.shape)
+    grads = torch.autograd.grad((expected * weight).sum() + last.square().sum(), exact)
+    loss = (found.double() * weight).sum() + found_last.double().square().sum()
+    for name, got, want in zip(
+        ["x", "dt", "A", "B", "C", "state"], torch.autograd.grad(loss, used), grads, strict=False
+    ):
+        assert relative(got, want) <= TOLERANCE[dtype], name
+
+
+@pytest.mark.parametrize("decay", [1e-4, 200.0])
+def test_slow_and_strong_decay_stay_exact(decay):
+    arguments = inputs(70, torch.float64, decay=decay)
+    expected, last = ssd_sequential(*arguments)
+    found, found_last = ssd_chunked(*arguments, chunk=CHUNK)
+    assert relative(found, expected.detach()) <= 1e-12
+    assert relative(found_last, last.detach()) <= 1e-12
+
+
+def test_the_chunk_length_does_not_matter():
+    arguments = inputs(45, torch.float64)
+    reference, _ = ssd_chunked(*arguments, chunk=45)
+    for chunk in (1, 2, 7, 16, 64):
+        assert relative(ssd_chunked(*arguments, chunk=chunk)[0], reference.detach()) <= 1e-12
+
+
+def test_gradcheck():
+    arguments = inputs(5, torch.float64, batch=1, heads=2, groups=1, n=2, p=2)
+    assert torch.autograd.gradcheck(lambda *a: ssd_chunked(*a, chunk=2), arguments)
+
+
+def test_split_sequences_continue_from_the_state():
+    x, dt, a, b, c, state = inputs(40, torch.float64)
+    whole, last = ssd(x, dt, a, b, c, state, CHUNK)
+    parts = []
+    for start, end in ((0, 17), (17, 18), (18, 40)):
+        piece = slice(start, end)
+        y, state = ssd(x[:, piece], dt[:, piece], a, b[:, piece], c[:, piece], state, CHUNK)
+        parts.append(y)
+    assert relative(torch.cat(parts, dim=1), whole.detach()) <= 1e-12
+    assert relative(state, last.detach()) <= 1e-12
+
+
+def test_zero_dt_leaves_the_state_untouched():
+    x, dt, a, b, c, state = inputs(10, torch.float64)
+    _, last = ssd(x, torch.zeros_like(dt), a, b, c, state, 4)
+    assert torch.equal(last, state)
+
+
+def test_low_precision_inputs_keep_an_fp32_state_under_autocast():
+    x, dt, a, b, c, _ = inputs(3 * CHUNK, torch.float32, decay=1.0)
+    expected, last = ssd_sequential(x, dt, a, b, c)
+    with torch.autocast("cpu", torch.bfloat16):
+        y, state = ssd(x.bfloat16(), dt, a, b.bfloat16(), c.bfloat16(), chunk=CHUNK)
+    assert y.dtype == torch.bfloat16
+    assert state.dtype == torch.float32
+    assert relative(y, expected.detach()) < 0.02
+    assert relative(state, last.detach()) < 0.02
+
+
+def test_wrong_shapes_are_named():
+    x, dt, a, b, c, _ = inputs(4, torch.float32)
+    with pytest.raises(ValueError, match=r"A \(5,\)"):
+        ssd(x, dt, a[:5], b, c)
+    with pytest.raises(ValueError, match="do not fit"):
+        ssd(x[:, :3], dt, a, b, c)
+
+
+def test_backend_is_torch_on_the_cpu():
+    assert backend("cpu") == "torch"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_equals_the_reference():
+    arguments = inputs(150, torch.float32, n=64, p=64)
+    expected, last = ssd_sequential(*(tensor.double() for tensor in arguments))
+    y, state = ssd(*(tensor.cuda() for tensor in arguments), chunk=64)
+    tolerance = 1e-5 if ssd_module.backend("cuda") == "torch" else 1e-2  # the kernel uses TF32
+    assert relative(y.cpu(), expected.detach()) <= tolerance
+    assert relative(state.cpu(), last.detach()) <= tolerance
