@@ -1,0 +1,1 @@
+"""Sequence layout, the speech language model, sampling and generation."""
