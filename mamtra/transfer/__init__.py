@@ -1,0 +1,1 @@
+"""Attention teacher to hybrid student: weight transfer and its report."""

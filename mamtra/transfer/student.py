@@ -1,0 +1,181 @@
+"""Build a hybrid student from a teacher and report where every tensor came from.
+
+B batch, T time, D d_model, H heads, E head_dim.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from mamtra.backbone.context import SequenceContext
+from mamtra.backbone.layer_plan import ATTENTION, LayerPlan, check_plan
+from mamtra.lm.sequence import SequenceBatch
+from mamtra.lm.speech_lm import SpeechLM
+from mamtra.transfer.gqa_to_mamba import (
+    COPIED,
+    Piece,
+    check_init,
+    convert,
+    head_rms,
+    match_heads,
+    v_bias_per_head,
+)
+from mamtra.transfer.report import TransferReport
+
+
+def _layers(model: SpeechLM) -> list[nn.Module]:
+    return list(model.backbone.layers)
+
+
+def _of_kind(model: SpeechLM, attention: bool) -> list[nn.Module]:
+    pairs = zip(model.plan, _layers(model), strict=True)
+    return [layer.mixer for kind, layer in pairs if (kind == ATTENTION) is attention]  # type: ignore
+
+
+FREEZE_GROUPS: dict[str, Callable[[SpeechLM], list[nn.Module]]] = {
+    "mlp": lambda model: [layer.mlp for layer in _layers(model)],  # type: ignore[misc]
+    "attention": lambda model: _of_kind(model, attention=True),
+    "embedding": lambda model: [
+        model.text_embedding,
+        model.llm_embedding,
+        model.speech_embedding,
+    ],
+}
+
+
+@dataclass
+class _Seen:
+    """What one teacher layer saw and made of it: input (B, T, D), heads (B, T, H * E)."""
+
+    x: Tensor
+    context: SequenceContext
+    heads: Tensor
+
+
+@contextmanager
+def _watch(model: SpeechLM) -> Iterator[dict[int, _Seen]]:
+    """Collects mixer inputs and head outputs of every layer during a forward pass."""
+    seen: dict[int, _Seen] = {}
+    inputs: dict[int, tuple[Tensor, SequenceContext]] = {}
+    handles = []
+    for i, layer in enumerate(_layers(model)):
+
+        def enter(_module: nn.Module, args: tuple, i: int = i) -> None:
+            inputs[i] = args
+
+        def leave(_module: nn.Module, args: tuple[Tensor, ...], i: int = i) -> None:
+            seen[i] = _Seen(*inputs[i], args[0])
+
+        handles.append(layer.mixer.register_forward_pre_hook(enter))  # type: ignore
+        handles.append(layer.mixer.out_proj.register_forward_pre_hook(leave))  # type: ignore
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.no_grad()
+def _layer_cosine(
+    teacher_hidden: Sequence[Tensor], student_hidden: Sequence[Tensor], mask: Tensor
+) -> tuple[float, ...]:
+    pairs = zip(teacher_hidden, student_hidden, strict=True)
+    cosine = nn.functional.cosine_similarity
+    return tuple(cosine(t[mask].float(), s[mask].float(), dim=-1).mean().item() for t, s in pairs)
+
+
+@torch.no_grad()
+def build_student(
+    teacher: SpeechLM,
+    plan: LayerPlan,
+    init: str,
+    calibration_batch: SequenceBatch | None = None,
+    *,
+    dropout: float = 0.0,
+    freeze: Sequence[str] = (),
+    mamba_rope: bool = False,
+) -> tuple[SpeechLM, TransferReport]:
+    """A student with `plan` whose attention layers, MLPs, norms, embeddings and head are the
+    teacher's and whose Mamba layers are made from the teacher's attention by `init`.
+
+    calibration_batch (about 1,000 tokens are enough) is needed by init "calibrated" and for the
+    step-0 cosines of the report. freeze names groups of FREEZE_GROUPS that will not be trained.
+    mamba_rope: see BackboneSizes.
+    The student is in eval mode, on the teacher's device. Random tensors follow torch's global seed.
+
+    Raises ValueError for an unknown init or group (listing the valid ones), a plan of the wrong
+    length, a plan that wants attention where the teacher has none, or a missing batch.
+    """
+    check_init(init)
+    plan = check_plan(plan, teacher.sizes.n_layers)
+    for i, (wanted, present) in enumerate(zip(plan, teacher.plan, strict=True)):
+        if wanted == ATTENTION and present != ATTENTION:
+            raise ValueError(f"layer {i} of the plan is attention but the teacher's is {present}")
+    unknown = sorted(set(freeze) - FREEZE_GROUPS.keys())
+    if unknown:
+        raise ValueError(
+            f"unknown freeze group {', '.join(unknown)}; valid groups: {', '.join(FREEZE_GROUPS)}"
+        )
+    if init == "calibrated" and calibration_batch is None:
+        raise ValueError("init 'calibrated' needs a calibration batch")
+
+    was_training = teacher.training
+    teacher.eval()
+    hidden: tuple[Tensor, ...] | None = None
+    seen: dict[int, _Seen] = {}
+    batch = None if calibration_batch is None else calibration_batch.to(teacher.device)
+    embeds = None if batch is None else teacher.embed(batch.ids, batch.kinds)
+    if batch is not None and embeds is not None:
+        with _watch(teacher) as seen:
+            hidden = teacher(embeds, batch.mask, output_hidden=True).layer_hidden
+
+    sizes = replace(teacher.sizes, mamba_rope=mamba_rope)
+    student = SpeechLM(sizes, plan, teacher.text_vocab, teacher.speech_vocab, dropout)
+    student.to(teacher.device)
+    rows = _copy_shared(teacher, student)
+    pairs = zip(_layers(teacher), _layers(student), strict=True)
+    for i, (source, target) in enumerate(pairs):
+        if plan[i] == teacher.plan[i]:
+            continue
+        attention, mamba = source.mixer, target.mixer
+        prefix = f"backbone.layers.{i}.mixer."
+        for piece in convert(attention, mamba, init):  # type: ignore[arg-type]
+            origin = prefix + piece.source if piece.status == COPIED else piece.source
+            rows.append(Piece(prefix + piece.name, piece.shape, piece.status, origin))
+        if init == "calibrated":
+            # Without the bias of v, which the student adds after its norm.
+            heads = seen[i].heads - v_bias_per_head(attention)  # type: ignore[arg-type]
+            target_rms = head_rms(heads, seen[i].context.valid, sizes.n_heads)
+            match_heads(mamba, seen[i].x, seen[i].context, target_rms)  # type: ignore[arg-type]
+    student.eval()
+    teacher.train(was_training)
+
+    cosine = None
+    if batch is not None and embeds is not None and hidden is not None:
+        student_hidden = student(embeds, batch.mask, output_hidden=True).layer_hidden
+        assert student_hidden is not None
+        cosine = _layer_cosine(hidden, student_hidden, batch.mask)
+    for group in freeze:
+        for module in FREEZE_GROUPS[group](student):
+            module.requires_grad_(False)
+    report = TransferReport(plan, init, tuple(rows), cosine)
+    return student, report.with_frozen(student)
+
+
+def _copy_shared(teacher: SpeechLM, student: SpeechLM) -> list[Piece]:
+    """Copy every tensor outside converted mixers."""
+    converted = tuple(
+        f"backbone.layers.{i}.mixer."
+        for i, (old, new) in enumerate(zip(teacher.plan, student.plan, strict=True))
+        if old != new
+    )
+    source, rows = teacher.state_dict(), []
+    for name, tensor in student.state_dict().items():
+        if name.startswith(converted):
+            continue
+        tensor.copy_(source[name])
+        rows.append(Piece(name, tuple(tensor.shape), COPIED, name))
+    return rows

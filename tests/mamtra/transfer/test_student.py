@@ -1,0 +1,161 @@
+"""The whole student: completeness of the map, report, calibration, freezing."""
+
+import io
+import math
+
+import pytest
+import torch
+from rich.console import Console
+
+from mamtra.backbone.layer_plan import layer_plan
+from mamtra.transfer.gqa_to_mamba import COPIED, FRESH, INITS
+from mamtra.transfer.report import FROZEN
+from mamtra.transfer.student import build_student
+
+PLAN = layer_plan(4, "1:1", "blockbeg")
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_the_transfer_map_is_complete(teacher, batch, init):
+    student, report = build_student(teacher, PLAN, init, batch)
+    assert student.plan == PLAN and not student.training
+    seen: dict[str, int] = {}
+    for row in report.rows:
+        name = row.name.partition("[")[0]
+        seen[name] = seen.get(name, 0) + math.prod(row.shape)
+        assert row.status in (COPIED, FRESH)
+    assert seen == {name: t.numel() for name, t in student.state_dict().items()}
+    original, copy = teacher.state_dict(), student.state_dict()
+    for row in report.rows:
+        if row.status == COPIED and row.name == row.source:
+            assert torch.equal(copy[row.name], original[row.name]), row.name
+    for name in copy:
+        outside_mixers = ".mixer." not in name
+        kept_attention = name.startswith(("backbone.layers.0.", "backbone.layers.2."))
+        if outside_mixers or kept_attention:
+            assert torch.equal(copy[name], original[name]), name
+    assert sum(report.counts().values()) == sum(p.numel() for p in student.parameters())
+
+
+def test_fresh_parameter_names(teacher):
+    _, report = build_student(teacher, PLAN, "paper")
+    dynamics = ("a_log", "conv_bias", "conv_weight", "dt_bias", "dt_proj.weight", "norm_weight")
+    names = (*dynamics, "out_proj.bias", "skip")
+    expected = {f"backbone.layers.{i}.mixer.{name}" for i in (1, 3) for name in names}
+    assert set(report.fresh_parameter_names) == expected
+    _, random = build_student(teacher, PLAN, "xavier")
+    assert "backbone.layers.1.mixer.in_proj.weight" in random.fresh_parameter_names
+
+
+def test_an_all_attention_student_is_the_teacher(teacher, batch):
+    student, report = build_student(teacher, teacher.plan, "paper", batch)
+    embeds = teacher.embed(batch.ids, batch.kinds)
+    assert torch.equal(student(embeds, batch.mask).logits, teacher(embeds, batch.mask).logits)
+    assert report.cosine == pytest.approx((1.0,) * 4, abs=1e-5)
+    assert report.fresh_parameter_names == ()
+
+
+def test_cosine_is_of_the_layer_outputs_over_valid_tokens(teacher, batch):
+    student, report = build_student(teacher, PLAN, "paper", batch)
+    embeds = teacher.embed(batch.ids, batch.kinds)
+    for i, (a, b) in enumerate(
+        zip(
+            teacher(embeds, batch.mask, output_hidden=True).layer_hidden,
+            student(embeds, batch.mask, output_hidden=True).layer_hidden,
+            strict=True,
+        )
+    ):
+        a, b = a[batch.mask], b[batch.mask]
+        expected = ((a * b).sum(-1) / a.norm(dim=-1) / b.norm(dim=-1)).mean()
+        assert report.cosine[i] == pytest.approx(expected.item(), abs=1e-5)
+    assert report.cosine[0] == pytest.approx(1.0, abs=1e-5)  # layer 0 stays attention
+    assert report.cosine[1] < 0.999
+
+
+def test_calibrated_starts_closer_than_the_others(teacher, batch):
+    # One converted layer, so that nothing but its own start is compared.
+    plan = ("attention", "mamba", "attention", "attention")
+    cosine = {}
+    for init in INITS:
+        torch.manual_seed(1)
+        cosine[init] = build_student(teacher, plan, init, batch)[1].cosine[1]
+    assert max(cosine, key=lambda init: cosine[init]) == "calibrated"
+
+
+def test_calibrated_heads_have_the_teachers_loudness(teacher, batch):
+    student, _ = build_student(teacher, PLAN, "calibrated", batch)
+    sizes = teacher.sizes
+    attention, mamba = teacher.backbone.layers[1].mixer, student.backbone.layers[1].mixer
+    captured = {}
+    for name, module in (("teacher", attention), ("student", mamba)):
+        module.out_proj.register_forward_pre_hook(
+            lambda _, args, name=name: captured.__setitem__(name, args[0])
+        )
+    embeds = teacher.embed(batch.ids, batch.kinds)
+    teacher(embeds, batch.mask)
+    student(embeds, batch.mask)
+    bias = attention.qkv_proj.bias[attention.sections(sizes)["v"]].reshape(sizes.n_kv_heads, -1)
+    bias = bias.repeat_interleave(sizes.group, dim=0)
+    heads = {k: v[batch.mask].unflatten(-1, (sizes.n_heads, -1)) for k, v in captured.items()}
+    expected = (heads["teacher"] - bias).square().mean(dim=(0, 2)).sqrt()
+    found = heads["student"].square().mean(dim=(0, 2)).sqrt()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=0)
+
+
+def test_freezing_is_reported_and_real(teacher):
+    student, report = build_student(teacher, PLAN, "paper", freeze=("mlp", "attention"))
+    frozen = {name for name, p in student.named_parameters() if not p.requires_grad}
+    assert frozen == {
+        name
+        for name, _ in student.named_parameters()
+        if ".mlp." in name or "layers.0.mixer." in name or "layers.2.mixer." in name
+    }
+    assert {row.name for row in report.rows if row.status == FROZEN} == frozen
+    assert all(p.requires_grad for p in teacher.parameters())
+
+
+def test_the_teacher_is_untouched_and_independent(teacher, batch):
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    teacher.train()
+    student, _ = build_student(teacher, PLAN, "calibrated", batch)
+    assert teacher.training
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.add_(1.0)
+    assert all(torch.equal(before[name], t) for name, t in teacher.state_dict().items())
+    assert not any(m._forward_pre_hooks for m in teacher.modules())
+
+
+def test_the_report_prints_both_tables(teacher, batch):
+    stream = io.StringIO()
+    _, report = build_student(teacher, PLAN, "calibrated", batch)
+    report.print(Console(file=stream, width=120))
+    text = stream.getvalue()
+    for wanted in ("*.mixer.in_proj.weight[C]", "qkv_proj.weight[q] / sqrt", "1 3", "copied"):
+        assert wanted in text
+    assert f"{report.cosine[1]:.3f}" in text
+    _, silent = build_student(teacher, PLAN, "paper")
+    assert silent.cosine is None
+    silent.print(Console(file=io.StringIO()))
+    with pytest.raises(ValueError, match="no batch"):
+        silent.cosine_table()
+
+
+def test_rotated_students_differ_only_by_the_flag(teacher, batch):
+    student, report = build_student(teacher, PLAN, "calibrated", batch, mamba_rope=True)
+    assert student.sizes.mamba_rope and not teacher.sizes.mamba_rope
+    assert report.cosine[0] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_bad_input(teacher, batch):
+    with pytest.raises(ValueError, match="paper, calibrated, xavier, kaiming"):
+        build_student(teacher, PLAN, "zeros")
+    with pytest.raises(ValueError, match="3 entries for 4 layers"):
+        build_student(teacher, PLAN[:3], "paper")
+    with pytest.raises(ValueError, match="needs a calibration batch"):
+        build_student(teacher, PLAN, "calibrated")
+    with pytest.raises(ValueError, match="mlp, attention, embedding"):
+        build_student(teacher, PLAN, "paper", freeze=("norms",))
+    hybrid, _ = build_student(teacher, PLAN, "paper")
+    with pytest.raises(ValueError, match="layer 1 of the plan is attention"):
+        build_student(hybrid, teacher.plan, "paper")
