@@ -1,0 +1,101 @@
+"""Lightning data module over the token table: token-budget batches for training, fixed ones for
+validation."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from data.batching import Members, TokenBudgetSampler, check_lengths, pack_batches, pair_utterances
+from data.tokens import TextTokenizer, TokenTable, read_token_table
+from mamtra.lm.sequence import SequenceBatch, build_sequence, collate
+
+
+class SequenceDataset(Dataset):
+    """Maps the table rows of one sequence to its (ids, kinds, targets), each (T,), and its name."""
+
+    def __init__(self, table: TokenTable, speech_vocab: int):
+        self.table, self.speech_vocab = table, speech_vocab
+
+    def __getitem__(self, members: Members):
+        text_ids = torch.cat([self.table.text_ids[i] for i in members])
+        speech_ids = torch.cat([self.table.speech_ids[i] for i in members])
+        name = "+".join(self.table.utterances[i] for i in members)
+        return build_sequence(text_ids, speech_ids, self.speech_vocab), name
+
+
+def collate_named(items: Sequence[tuple]) -> SequenceBatch:
+    """Right-padded batch of dataset items."""
+    sequences, names = zip(*items, strict=True)
+    return collate(list(sequences), list(names))
+
+
+class TokenDataModule(lightning.LightningDataModule):
+    """Reads `tokens_path` once and serves splits "train" and "valid" as `SequenceBatch`es.
+
+    `max_tokens` bounds the padded positions of a batch (rows x longest sequence). The training
+    loader is endless and starts at the trainer's step count, so a resumed run continues where it
+    stopped. Validation pairs utterances once, from `seed`, and is the same at every step.
+    """
+
+    def __init__(
+        self,
+        tokens_path: str | Path,
+        tokenizer: TextTokenizer,
+        speech_vocab: int,
+        max_tokens: int,
+        pair_probability: float,
+        seed: int,
+        num_workers: int = 0,
+    ):
+        super().__init__()
+        self.speech_vocab, self.max_tokens = speech_vocab, max_tokens
+        self.pair_probability, self.seed, self.num_workers = pair_probability, seed, num_workers
+        # Read at once: a bad table has to stop the run before a model is built.
+        self.train_table = read_token_table(tokens_path, "train", tokenizer, speech_vocab)
+        self.valid_table = read_token_table(tokens_path, "valid", tokenizer, speech_vocab)
+        check_lengths(self.train_table, max_tokens)
+        check_lengths(self.valid_table, max_tokens)
+
+    def train_dataloader(self) -> DataLoader:
+        trainer = self.trainer
+        sampler = TokenBudgetSampler(
+            self.train_table,
+            self.max_tokens,
+            self.pair_probability,
+            self.seed,
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
+            start_step=trainer.global_step if trainer else 0,
+        )
+        return self._loader(self.train_table, sampler)
+
+    def val_dataloader(self) -> DataLoader:
+        rng = random.Random(self.seed)
+        sequences = pair_utterances(self.valid_table, self.pair_probability, self.max_tokens, rng)
+        lengths = [self.valid_table.sequence_lengths(members) for members in sequences]
+        batches = pack_batches(sequences, lengths, self.max_tokens, rng)
+        rank, world = (
+            (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        )
+        return self._loader(self.valid_table, batches[rank::world])
+
+    def calibration_batch(self, rows: int = 8) -> SequenceBatch:
+        """The first `rows` sequences of step 0, to measure layers on; draws nothing from the
+        loader."""
+        sampler = TokenBudgetSampler(
+            self.train_table, self.max_tokens, self.pair_probability, self.seed
+        )
+        dataset = SequenceDataset(self.train_table, self.speech_vocab)
+        return collate_named([dataset[members] for members in next(iter(sampler))[:rows]])
+
+    def _loader(self, table: TokenTable, batches) -> DataLoader:
+        return DataLoader(
+            SequenceDataset(table, self.speech_vocab),
+            batch_sampler=batches,
+            collate_fn=collate_named,
+            num_workers=self.num_workers,
+        )

@@ -1,0 +1,129 @@
+import random
+from collections import Counter
+from itertools import islice
+
+import pytest
+import torch
+
+from data.batching import TokenBudgetSampler, pack_batches, pair_utterances, plan_epoch
+from data.tokens import TokenTable
+
+MAX_TOKENS = 600
+
+
+def table(count=97, voices=5, longest=80) -> TokenTable:
+    rng = random.Random(1)
+    return TokenTable(
+        utterances=tuple(f"u{i}" for i in range(count)),
+        voices=tuple(f"v{rng.randrange(voices)}" for _ in range(count)),
+        text_ids=tuple(torch.zeros(rng.randint(3, 30), dtype=torch.long) for _ in range(count)),
+        speech_ids=tuple(
+            torch.zeros(rng.randint(10, longest), dtype=torch.long) for _ in range(count)
+        ),
+    )
+
+
+def members(batches):
+    return Counter(i for batch in batches for sequence in batch for i in sequence)
+
+
+def padded(corpus, batch):
+    return len(batch) * max(corpus.sequence_lengths(sequence) for sequence in batch)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_each_utterance_once_per_epoch_on_all_ranks_together(world_size, epoch):
+    corpus = table()
+    plan = plan_epoch(corpus, MAX_TOKENS, 0.85, seed=7, epoch=epoch, world_size=world_size)
+    assert members([b for rank in plan for b in rank]) == Counter(range(len(corpus)))
+    assert len({len(rank) for rank in plan}) == 1 and len(plan) == world_size
+    assert all(padded(corpus, b) <= MAX_TOKENS for rank in plan for b in rank)
+
+
+def test_the_sampler_of_each_rank_follows_the_plan():
+    corpus = table()
+    samplers = [TokenBudgetSampler(corpus, MAX_TOKENS, 0.85, 7, r, 2) for r in range(2)]
+    steps = len(samplers[0].epoch_batches(0))
+    both = [batch for sampler in samplers for batch in islice(sampler, steps)]
+    assert members(both) == Counter(range(len(corpus)))
+
+
+def test_odd_batch_counts_are_split_not_dropped():
+    corpus = table(count=3, voices=3)
+    plan = plan_epoch(corpus, 10_000, 0.0, seed=0, epoch=0, world_size=2)
+    assert [len(rank) for rank in plan] == [1, 1]
+    assert members([b for rank in plan for b in rank]) == Counter(range(3))
+    with pytest.raises(ValueError, match="3 sequences cannot be dealt to 4 ranks"):
+        plan_epoch(corpus, 10_000, 0.0, seed=0, epoch=0, world_size=4)
+
+
+def test_pairs_share_a_voice_and_fit():
+    corpus = table()
+    sequences = pair_utterances(corpus, 0.85, MAX_TOKENS, random.Random(0))
+    pairs = [s for s in sequences if len(s) == 2]
+    assert {len(s) for s in sequences} == {1, 2}
+    assert all(corpus.voices[a] == corpus.voices[b] for a, b in pairs)
+    assert len(pair_utterances(corpus, 0.0, MAX_TOKENS, random.Random(0))) == len(corpus)
+    tight = pair_utterances(corpus, 1.0, 120, random.Random(0))
+    assert all(corpus.sequence_lengths(s) <= 120 for s in tight)
+    assert sorted(i for s in tight for i in s) == list(range(len(corpus)))
+
+
+def test_pair_probability_is_the_chance_to_take_a_partner():
+    corpus = table(count=3000, voices=1)
+    sequences = pair_utterances(corpus, 0.5, MAX_TOKENS, random.Random(0))
+    pairs = sum(len(s) == 2 for s in sequences)
+    assert pairs / len(sequences) == pytest.approx(0.5, abs=0.03)
+
+
+def test_epochs_and_seeds_differ_and_repeat():
+    corpus = table()
+    plan = lambda seed, epoch: plan_epoch(corpus, MAX_TOKENS, 0.85, seed, epoch, 1)  # noqa: E731
+    assert plan(7, 0) == plan(7, 0)
+    assert plan(7, 0) != plan(7, 1)
+    assert plan(7, 0) != plan(8, 0)
+
+
+def test_padding_is_small():
+    corpus = table(count=2000, voices=5)
+    [batches] = plan_epoch(corpus, 4000, 0.85, seed=0, epoch=0, world_size=1)
+    real = sum(corpus.sequence_lengths(s) for batch in batches for s in batch)
+    assert real / sum(padded(corpus, batch) for batch in batches) > 0.95
+    # All but the last batch of the length order are nearly full.
+    assert real / (4000 * len(batches)) > 0.9
+
+
+def test_pack_batches_respects_the_budget_with_jitter():
+    lengths = [random.Random(i).randint(5, 90) for i in range(300)]
+    sequences = [(i,) for i in range(300)]
+    batches = pack_batches(sequences, lengths, 200, random.Random(0))
+    assert all(len(b) * max(lengths[i] for (i,) in b) <= 200 for b in batches)
+
+
+def test_starting_later_continues_the_same_stream_across_epochs():
+    corpus = table()
+    stream = list(islice(TokenBudgetSampler(corpus, MAX_TOKENS, 0.85, 7), 60))
+    epoch_length = len(TokenBudgetSampler(corpus, MAX_TOKENS, 0.85, 7).epoch_batches(0))
+    assert 2 * epoch_length < 60, "the stream must cross epochs"
+    for start in (1, epoch_length - 1, epoch_length, epoch_length + 3, 2 * epoch_length + 1):
+        later = TokenBudgetSampler(corpus, MAX_TOKENS, 0.85, 7, start_step=start)
+        assert list(islice(later, 60 - start)) == stream[start:]
+
+
+def test_an_utterance_longer_than_the_budget_is_named():
+    corpus = table(count=20)
+    too_long = max(range(20), key=lambda i: corpus.sequence_lengths((i,)))
+    budget = corpus.sequence_lengths((too_long,)) - 1
+    with pytest.raises(ValueError, match=f"'u{too_long}' takes {budget + 1} positions"):
+        TokenBudgetSampler(corpus, budget, 0.85, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [({"pair_probability": 1.5}, "pair_probability"), ({"rank": 2, "world_size": 2}, "rank 2")],
+)
+def test_bad_arguments(changes, match):
+    arguments = {"max_tokens": MAX_TOKENS, "pair_probability": 0.5, "seed": 0, **changes}
+    with pytest.raises(ValueError, match=match):
+        TokenBudgetSampler(table(), **arguments)

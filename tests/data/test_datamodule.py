@@ -1,0 +1,83 @@
+import random
+
+import pandas as pd
+import pytest
+import torch
+
+from data.datamodule import TokenDataModule
+from mamtra.lm.sequence import IGNORE, KIND_SPEECH, KIND_TEXT
+from mamtra.text.characters import CharacterTokenizer
+
+CODES, MAX_TOKENS = 50, 300
+TOKENIZER = CharacterTokenizer()
+
+
+@pytest.fixture
+def rows():
+    rng = random.Random(2)
+    return [
+        {
+            "utterance": f"u{i}",
+            "split": "valid" if i % 5 == 0 else "train",
+            "text": "".join(rng.choice("abcde ") for _ in range(rng.randint(5, 15))) + "a",
+            "voice": f"v{i % 3}",
+            "tokens": [rng.randrange(CODES) for _ in range(rng.randint(10, 30))],
+        }
+        for i in range(60)
+    ]
+
+
+@pytest.fixture
+def module(rows, tmp_path):
+    pd.DataFrame(rows).to_parquet(tmp_path / "t.parquet")
+    return TokenDataModule(tmp_path / "t.parquet", TOKENIZER, CODES, MAX_TOKENS, 0.85, seed=0)
+
+
+def epoch(module):
+    loader = module.train_dataloader()
+    batches = iter(loader)
+    return [next(batches) for _ in loader.batch_sampler.epoch_batches(0)]
+
+
+def test_an_epoch_holds_every_training_utterance_once_within_the_budget(module, rows):
+    batches = epoch(module)
+    names = [name for batch in batches for row in batch.utterances for name in row.split("+")]
+    assert sorted(names) == sorted(r["utterance"] for r in rows if r["split"] == "train")
+    assert all(batch.ids.numel() <= MAX_TOKENS for batch in batches)
+    assert any(not batch.mask.all() for batch in batches), "some batch has padding"
+
+
+def test_a_pair_joins_texts_then_speech_of_one_voice(module, rows):
+    by_name = {row["utterance"]: row for row in rows}
+    pairs = 0
+    for batch in epoch(module):
+        for i, joined in enumerate(batch.utterances):
+            members = [by_name[name] for name in joined.split("+")]
+            pairs += len(members) == 2
+            assert len({member["voice"] for member in members}) == 1
+            text = batch.ids[i][batch.kinds[i] == KIND_TEXT]
+            speech = batch.ids[i][batch.kinds[i] == KIND_SPEECH]
+            assert text.tolist() == [t for m in members for t in TOKENIZER.encode(m["text"])]
+            assert speech.tolist() == [t for m in members for t in m["tokens"]]
+            targets = batch.targets[i][batch.targets[i] != IGNORE]
+            assert targets.tolist() == [*speech.tolist(), CODES]  # and the end of speech
+    assert pairs
+
+
+def test_validation_is_the_same_every_time_and_complete(module, rows):
+    first, second = list(module.val_dataloader()), list(module.val_dataloader())
+    assert all(torch.equal(a.ids, b.ids) for a, b in zip(first, second, strict=True))
+    names = [name for batch in first for row in batch.utterances for name in row.split("+")]
+    assert sorted(names) == sorted(r["utterance"] for r in rows if r["split"] == "valid")
+
+
+def test_the_calibration_batch_is_the_start_of_training(module):
+    batch, first = module.calibration_batch(rows=2), next(iter(module.train_dataloader()))
+    assert batch.utterances == first.utterances[:2]
+
+
+def test_a_too_long_validation_utterance_stops_the_run_at_once(rows, tmp_path):
+    rows[0]["tokens"] = [1] * MAX_TOKENS
+    pd.DataFrame(rows).to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match="'u0' takes"):
+        TokenDataModule(tmp_path / "t.parquet", TOKENIZER, CODES, MAX_TOKENS, 0.85, seed=0)

@@ -1,0 +1,65 @@
+import pandas as pd
+import pytest
+import torch
+
+from data.tokens import read_token_table
+from mamtra.text.characters import CharacterTokenizer
+
+GOOD = {
+    "utterance": ["a", "b", "c"],
+    "split": ["train", "train", "valid"],
+    "text": ["one two.", "three", "four"],
+    "voice": ["v1", "v2", "v1"],
+    "tokens": [[0, 1, 2], [9], [3, 4]],
+}
+
+
+def write(tmp_path, drop=(), **changes):
+    frame = pd.DataFrame({**GOOD, **changes}).drop(columns=list(drop))
+    path = tmp_path / "tokens.parquet"
+    frame.to_parquet(path)
+    return path
+
+
+def read(path, split="train"):
+    return read_token_table(path, split, CharacterTokenizer(), 10)
+
+
+def test_reads_the_rows_of_a_split(tmp_path):
+    table = read(write(tmp_path))
+    assert table.utterances == ("a", "b") and table.voices == ("v1", "v2")
+    assert table.speech_ids[0].tolist() == [0, 1, 2] and table.speech_ids[0].dtype == torch.int64
+    assert table.text_ids[1].tolist() == CharacterTokenizer().encode("three")
+    assert len(table) == 2
+    lengths = [len(x) for x in (*table.text_ids, *table.speech_ids)]
+    assert table.sequence_lengths((0, 1)) == 2 + sum(lengths)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"tokens\.parquet does not exist"):
+        read(tmp_path / "tokens.parquet")
+
+
+def test_not_parquet(tmp_path):
+    path = tmp_path / "tokens.parquet"
+    path.write_text("utterance,text\n")
+    with pytest.raises(ValueError, match="not a readable parquet"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"drop": ["voice", "text"]}, r"lacks the column\(s\) text, voice"),
+        ({"utterance": ["a", "b", "a"]}, "utterance 'a' appears twice"),
+        ({"text": ["one", "tw0", "x"]}, "utterance 'b'.*'0'"),
+        ({"text": ["one", " ", "x"]}, "utterance 'b'.*empty"),
+        ({"tokens": [[0], [10], [1]]}, r"utterance 'b'.*token 10 is outside 0\.\.9"),
+        ({"tokens": [[-1], [1], [1]]}, "utterance 'a'.*token -1 is outside"),
+        ({"tokens": [[0], [], [1]]}, "utterance 'b'.*no speech tokens"),
+        ({"split": ["valid"] * 3}, "no utterance in split 'train'; splits: valid"),
+    ],
+)
+def test_bad_tables_are_named(tmp_path, changes, match):
+    with pytest.raises(ValueError, match=match):
+        read(write(tmp_path, **changes))
