@@ -1,0 +1,274 @@
+"""Training callbacks: step-wise seeding, the non-finite guard, checkpoints, and the metrics log."""
+
+import csv
+import math
+import os
+import signal
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.callbacks import Callback, Checkpoint
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from mamtra.lm.checkpoint import save_lm
+
+
+class NonFiniteLossError(RuntimeError):
+    """Training stopped because the loss or its gradient stayed non-finite."""
+
+
+class Interrupted(Exception):
+    """Training stopped on request (Ctrl-C or SIGTERM), after a checkpoint was saved."""
+
+
+class StepSeed(Callback):
+    """Makes the randomness of a step (dropout) a function of (seed, step, rank): a resumed run
+    repeats it."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        torch.manual_seed(hash((self.seed, trainer.global_step, trainer.global_rank)) % 2**63)
+
+
+class NonFiniteGuard(Callback):
+    """Logs "grad_norm"; a step whose loss or gradient is not finite changes no weight.
+
+    The `limit`-th such step in a row raises NonFiniteLossError with the step, the utterances of its
+    batch and the last checkpoint, which is good because the weights never saw a non-finite
+    gradient.
+    """
+
+    def __init__(self, limit: int, last_checkpoint: Path):
+        if limit < 1:
+            raise ValueError(f"the limit of non-finite steps must be at least 1, not {limit}")
+        self.limit, self.last_checkpoint, self.in_a_row = limit, last_checkpoint, 0
+        self._utterances: tuple[str, ...] = ()
+        self._loss_is_finite = True
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        self._utterances = tuple(batch.utterances)
+
+    def on_before_backward(self, trainer, pl_module, loss: Tensor) -> None:
+        self._loss_is_finite = bool(torch.isfinite(loss.detach()))
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        pl_module.log("grad_norm", norm, batch_size=1)
+        finite = self._loss_is_finite and bool(torch.isfinite(norm))
+        if trainer.strategy.reduce_boolean_decision(finite, all=True):
+            self.in_a_row = 0
+            return
+        for parameter in parameters:
+            parameter.grad = None  # the optimiser leaves parameters without a gradient alone
+        self.in_a_row += 1
+        if self.in_a_row >= self.limit:
+            saved = self.last_checkpoint
+            raise NonFiniteLossError(
+                f"the loss or its gradient is not finite at step {trainer.global_step} "
+                f"({self.in_a_row} in a row); batch: {', '.join(self._utterances)}; "
+                f"last good checkpoint: {saved if saved.exists() else 'none was saved yet'}"
+            )
+
+
+class RunCheckpoint(Checkpoint):
+    """Saves `folder`/last.ckpt (whole training state) and `folder`/best (weights, by `monitor`,
+    lower is better).
+
+    last.ckpt is replaced atomically every `every_steps` steps, every `every_minutes` minutes, at
+    the end, and on Ctrl-C or SIGTERM, which then raises Interrupted at the end of the step. At a
+    step that is validated it is saved after validation, so that a resumed run neither repeats nor
+    skips one.
+    """
+
+    def __init__(self, folder: Path, every_steps: int, every_minutes: float, monitor: str):
+        self.folder, self.every_steps, self.every_s = folder, every_steps, 60 * every_minutes
+        self.monitor = monitor
+        self.best = {"value": math.inf, "step": 0}
+        self._saved_at_s = time.monotonic()
+        self._stop_signal: int | None = None
+        self._handlers: dict[int, Any] = {}
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "last.ckpt"
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self.best)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = dict(state_dict)
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        self._saved_at_s = time.monotonic()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._handlers[number] = signal.signal(number, self._request_stop)
+
+    def teardown(self, trainer, pl_module, stage) -> None:
+        while self._handlers:
+            signal.signal(*self._handlers.popitem())
+
+    def on_exception(self, trainer, pl_module, exception) -> None:
+        self.teardown(trainer, pl_module, "fit")  # Lightning leaves it out after an exception
+
+    def _request_stop(self, number: int, frame: Any) -> None:
+        if self._stop_signal is not None:  # the second request does not wait for the step
+            raise KeyboardInterrupt
+        self._stop_signal = number
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        step = trainer.global_step
+        if step == trainer.max_steps:
+            trainer.should_stop = True  # Lightning then validates this step, whatever val_every is
+        elif step % int(trainer.val_check_interval):
+            self._save_if_asked(trainer)
+
+    def on_validation_end(self, trainer, pl_module: Any) -> None:
+        value = float(trainer.callback_metrics[self.monitor])
+        if value < self.best["value"]:
+            self.best = {"value": value, "step": trainer.global_step}
+            if trainer.is_global_zero:
+                save_lm(self.folder / "best", pl_module.model, dict(self.best))
+        self._save_if_asked(trainer)
+
+    def on_train_end(self, trainer, pl_module) -> None:
+        self.save(trainer)
+
+    def _save_if_asked(self, trainer) -> None:
+        # Signals and clocks reach the ranks at different steps; all have to save at the same one.
+        any_rank = partial(trainer.strategy.reduce_boolean_decision, all=False)
+        stop = any_rank(self._stop_signal is not None)
+        late = any_rank(time.monotonic() - self._saved_at_s > self.every_s)
+        if stop or late or trainer.global_step % self.every_steps == 0:
+            self.save(trainer)
+        if stop:
+            raise Interrupted(f"stopped after step {trainer.global_step}; saved {self.last}")
+
+    def save(self, trainer) -> None:
+        """Writes last.ckpt beside its final name and renames it: a reader sees the old or the new
+        one, whole."""
+        temporary = self.folder / "last.ckpt.partial"
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            os.replace(temporary, self.last)
+        self._saved_at_s = time.monotonic()
+
+
+class MetricsLog(Callback):
+    """Writes metrics.csv as training goes and shows a progress line.
+
+    Every `every_steps` steps one row: step, elapsed_s, the training metrics averaged since the last
+    row, tokens_per_s (real positions, all ranks, validation time left out), lr, grad_norm; after
+    each validation one row with its metrics. Columns are fixed, so the file can be read at any
+    time.
+    """
+
+    def __init__(self, path: Path, every_steps: int, metric_names: tuple[str, ...]):
+        self.path, self.every_steps = path, every_steps
+        self.train_names = [n for n in metric_names if not n.startswith("val_")] + ["grad_norm"]
+        self.valid_names = [n for n in metric_names if n.startswith("val_")]
+        self.columns = [
+            "step",
+            "elapsed_s",
+            *self.train_names,
+            "lr",
+            "tokens_per_s",
+            *self.valid_names,
+        ]
+        self._elapsed_before_s = 0.0
+        self._bar = Progress(
+            TextColumn("step {task.completed}/{task.total}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+            disable=not sys.stdout.isatty(),
+        )
+        self._clear()
+
+    def _clear(self) -> None:
+        self._sums: dict[str, Any] = dict.fromkeys(self.train_names, 0.0)
+        self._steps, self._tokens, self._busy_s = 0, 0, 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"elapsed_s": self._elapsed_s()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._elapsed_before_s = state_dict["elapsed_s"]
+
+    def _elapsed_s(self) -> float:
+        return self._elapsed_before_s + time.monotonic() - self._start_s
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        self._start_s = time.monotonic()
+        self._writes = trainer.is_global_zero
+        kept = self._rows_until(trainer.global_step)
+        if self._writes:
+            temporary = self.path.with_suffix(".partial")
+            with temporary.open("w", newline="") as file:
+                writer = csv.DictWriter(file, self.columns)
+                writer.writeheader()
+                writer.writerows(kept)
+            os.replace(temporary, self.path)
+        self._task = self._bar.add_task(
+            "", total=trainer.max_steps, completed=trainer.global_step, note=""
+        )
+        if self._writes:
+            self._bar.start()
+
+    def _rows_until(self, step: int) -> list[dict[str, str]]:
+        """Rows of an earlier part of this run; those after its checkpoint are computed again."""
+        if not step or not self.path.exists():
+            return []
+        with self.path.open(newline="") as file:
+            return [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        self._step_start_s = time.monotonic()
+        self._lr = trainer.optimizers[0].param_groups[0][
+            "lr"
+        ]  # the schedule has moved on at batch end
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self._busy_s += time.monotonic() - self._step_start_s
+        self._tokens += batch.n_tokens * trainer.world_size
+        self._steps += 1
+        for name in self.train_names:
+            self._sums[name] += trainer.callback_metrics[name].detach()
+        step = trainer.global_step
+        self._bar.update(self._task, completed=step)
+        if step % self.every_steps == 0 or step == trainer.max_steps:
+            row = {name: float(total) / self._steps for name, total in self._sums.items()}
+            row["lr"] = self._lr
+            row["tokens_per_s"] = self._tokens / self._busy_s
+            self._write(step, row)
+            self._clear()
+
+    def on_validation_end(self, trainer, pl_module) -> None:
+        row = {name: float(trainer.callback_metrics[name]) for name in self.valid_names}
+        self._write(trainer.global_step, row)
+
+    def _write(self, step: int, row: dict[str, float]) -> None:
+        if not self._writes:
+            return
+        cells = {name: f"{value:.6g}" for name, value in row.items()}
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, self.columns).writerow(
+                {"step": step, "elapsed_s": f"{self._elapsed_s():.1f}", **cells}
+            )
+        note = "  ".join(f"{name} {float(text):.4g}" for name, text in cells.items())
+        self._bar.update(self._task, note=note)
+        if self._bar.disable:
+            print(f"step {step}  {note}", flush=True)
+
+    def teardown(self, trainer, pl_module, stage) -> None:
+        self._bar.stop()
+
+    def on_exception(self, trainer, pl_module, exception) -> None:
+        self._bar.stop()

@@ -1,0 +1,136 @@
+"""Distils a frozen teacher into a student: cross entropy + skew KL on logits + MSE on
+embeddings."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_modules.base import LanguageModelModule
+from lightning_modules.objectives import accuracy, cross_entropy, embedding_loss, skew_kl
+from lightning_modules.optim import build_optimizer
+from mamtra.lm.sequence import IGNORE, SequenceBatch
+from mamtra.lm.speech_lm import SpeechLM
+
+EMBEDDINGS = ("last_hidden", "all_layers", "input_embed")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Weights and readings of MamTra's L_CE + L_logits + L_emb; weight 0 leaves a term out.
+
+    `embedding`: "last_hidden" (before the speech head, at target positions), "all_layers" (residual
+    stream after every layer) or "input_embed" (the looked-up embeddings), the latter two at every
+    real position, because they exist for the text too. The paper's text allows all three readings.
+    """
+
+    ce: float
+    logits: float
+    embedding_weight: float
+    embedding: str
+    direction: str
+    alpha: float
+
+    def __post_init__(self) -> None:
+        if self.embedding not in EMBEDDINGS:
+            raise ValueError(
+                f"embedding must be one of {', '.join(EMBEDDINGS)}, not {self.embedding!r}"
+            )
+        weights = (self.ce, self.logits, self.embedding_weight)
+        if min(weights) < 0 or max(weights) == 0:
+            raise ValueError(f"loss weights must be >= 0 and not all 0, got {weights}")
+
+
+class DistillModule(LanguageModelModule):
+    """Trains `student` against `teacher` on the same `SequenceBatch`.
+
+    The teacher is held outside the module tree: it is in eval mode, has no gradients, and is
+    neither in the checkpoint nor in the optimiser. `fresh_names` are the student's parameters
+    without a source in the teacher. Logs every loss term while training (unweighted), and
+    "val_loss" (weighted sum), "val_ce", "val_accuracy", "val_logits" and "val_embedding" on
+    validation.
+    """
+
+    metric_names = (
+        "loss",
+        "ce",
+        "logits",
+        "embedding",
+        "val_loss",
+        "val_ce",
+        "val_logits",
+        "val_embedding",
+        "val_accuracy",
+    )
+    monitor = "val_loss"
+
+    def __init__(
+        self,
+        teacher: SpeechLM,
+        student: SpeechLM,
+        objective: Objective,
+        optimizer: dict[str, Any],
+        fresh_names: Collection[str] = (),
+    ):
+        super().__init__()
+        self.model, self.objective = student, objective
+        self._optimizer, self._fresh_names = optimizer, fresh_names
+        # In a tuple, so that nn.Module does not register it as a submodule.
+        self._teacher = (teacher.eval().requires_grad_(False),)
+        student.train()
+
+    @property
+    def teacher(self) -> SpeechLM:
+        """The frozen teacher."""
+        return self._teacher[0]
+
+    def on_fit_start(self) -> None:
+        self.teacher.to(self.device)
+
+    def losses(self, batch: SequenceBatch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """The weighted "loss" and its unweighted terms, the student's target logits (N, V+3),
+        targets (N,)."""
+        aim, here = self.objective, batch.targets != IGNORE
+        layers = aim.embedding == "all_layers"
+        with torch.no_grad():
+            teacher_embeds = self.teacher.embed(batch.ids, batch.kinds)
+            teacher = self.teacher(teacher_embeds, batch.mask, output_hidden=layers)
+        embeds = self.model.embed(batch.ids, batch.kinds)
+        student = self.model(embeds, batch.mask, output_hidden=layers)
+        logits, targets = student.logits[here], batch.targets[here]
+        states = {
+            "last_hidden": lambda: ([teacher.last_hidden], [student.last_hidden], here),
+            "all_layers": lambda: (teacher.layer_hidden, student.layer_hidden, batch.mask),
+            "input_embed": lambda: ([teacher_embeds], [embeds], batch.mask),
+        }[aim.embedding]()
+        terms = {
+            "ce": cross_entropy(logits, targets, None),
+            "logits": skew_kl(teacher.logits[here], logits, None, aim.direction, aim.alpha),
+            "embedding": embedding_loss(*states),
+        }
+        weights = {"ce": aim.ce, "logits": aim.logits, "embedding": aim.embedding_weight}
+        # A term of weight 0 is logged but kept out of the sum, so that it costs no backward pass.
+        terms["loss"] = torch.stack([w * terms[n] for n, w in weights.items() if w]).sum()
+        return terms, logits, targets
+
+    def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
+        terms, _, targets = self.losses(batch)
+        self.log_dict({n: v.detach() for n, v in terms.items()}, batch_size=len(targets))
+        return terms["loss"]
+
+    def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
+        terms, logits, targets = self.losses(batch)
+        values = {f"val_{name}": value for name, value in terms.items()}
+        values["val_accuracy"] = accuracy(logits, targets, None)
+        self.log_dict(values, batch_size=len(targets), sync_dist=True)
+
+    def configure_optimizers(self):
+        optimizer, schedule = build_optimizer(
+            self.model,
+            max_steps=self.trainer.max_steps,
+            fresh_names=self._fresh_names,
+            **self._optimizer,
+        )
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]

@@ -1,0 +1,98 @@
+"""A tiny corpus, tiny models and a fit() that trains them in seconds."""
+
+import random
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from data.datamodule import TokenDataModule
+from lightning_modules.running import RunFolder, fit
+from mamtra.backbone.sizes import BackboneSizes
+from mamtra.lm.speech_lm import SpeechLM
+from mamtra.text.characters import CharacterTokenizer
+
+CODES = 11
+
+
+@pytest.fixture
+def tokens_path(tmp_path) -> Path:
+    """60 utterances in 3 voices whose tokens spell their text, so that there is something to
+    learn."""
+    rng, rows = random.Random(0), []
+    for i in range(60):
+        text = "".join(rng.choice("abcdefgh") for _ in range(rng.randint(3, 9)))
+        tokens = [ord(letter) - ord("a") for letter in text for _ in range(2)]
+        split = "valid" if i < 12 else "train"
+        rows.append((f"utt{i:03d}", split, text, f"voice{i % 3}", tokens))
+    path = tmp_path / "tokens.parquet"
+    frame = pd.DataFrame(rows, columns=["utterance", "split", "text", "voice", "tokens"])
+    frame.to_parquet(path)
+    return path
+
+
+@pytest.fixture
+def datamodule(tokens_path):
+    """Makes a fresh data module; fit() must not share one between runs."""
+
+    def make() -> TokenDataModule:
+        tokenizer = CharacterTokenizer()
+        return TokenDataModule(
+            tokens_path, tokenizer, CODES, max_tokens=300, pair_probability=0.5, seed=3
+        )
+
+    return make
+
+
+@pytest.fixture
+def tiny_lm():
+    """Makes a SpeechLM of a given plan, the same one for the same seed."""
+
+    def make(plan=("attention", "attention"), seed=0, dropout=0.0) -> SpeechLM:
+        torch.manual_seed(seed)
+        sizes = BackboneSizes(
+            d_model=16, n_layers=len(plan), n_heads=2, n_kv_heads=1, head_dim=8, d_ff=32
+        )
+        return SpeechLM(sizes, plan, CharacterTokenizer().vocab_size, CODES, dropout=dropout)
+
+    return make
+
+
+OPTIMIZER = {
+    "recipe": "adamw_cosine",
+    "lr": 1e-2,
+    "betas": (0.9, 0.98),
+    "weight_decay": 0.01,
+    "warmup_steps": 2,
+}
+TRAINER = {
+    "accelerator": "cpu",
+    "devices": 1,
+    "strategy": "auto",
+    "precision": "32-true",
+    "grad_clip": 1.0,
+    "val_every": 4,
+    "log_every": 1,
+    "checkpoint_every": 1000,
+    "checkpoint_minutes": 100.0,
+    "nonfinite_limit": 3,
+    "export": "last",
+}
+
+
+@pytest.fixture
+def optimizer():
+    return dict(OPTIMIZER)
+
+
+@pytest.fixture
+def train(datamodule):
+    """train(module, run, steps, **trainer settings) -> the metrics of the run as a data frame."""
+
+    def run_fit(module, run: RunFolder, steps: int, **changes) -> pd.DataFrame:
+        identity = {"settings": {"steps": steps}, "input_sha256": {}}
+        fit(module, datamodule(), run, identity, steps=steps, seed=5, **{**TRAINER, **changes})
+        return pd.read_csv(run.path / "metrics.csv")
+
+    return run_fit

@@ -1,0 +1,172 @@
+import pandas as pd
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from lightning_modules import running
+from lightning_modules.distill import DistillModule, Objective
+from lightning_modules.objectives import cross_entropy, embedding_loss, skew_kl
+from lightning_modules.running import RunFolder
+from mamtra.lm.checkpoint import load_lm
+from mamtra.lm.sequence import IGNORE
+
+FULL = {
+    "ce": 1.0,
+    "logits": 1.0,
+    "embedding_weight": 1.0,
+    "embedding": "last_hidden",
+    "direction": "forward",
+    "alpha": 0.1,
+}
+
+
+@pytest.fixture
+def distill(tiny_lm, optimizer):
+    """Makes a module with an all-attention teacher and a 1:1 student of other random weights."""
+
+    def make(fresh_names=(), **objective) -> DistillModule:
+        student = tiny_lm(("attention", "mamba"), seed=1)
+        aim = Objective(**{**FULL, **objective})
+        return DistillModule(tiny_lm(seed=0), student, aim, optimizer, fresh_names)
+
+    return make
+
+
+@pytest.fixture
+def batch(datamodule):
+    return datamodule().calibration_batch()
+
+
+# The random teacher of these tests knows nothing of the data, so imitation is tested without cross
+# entropy.
+@pytest.mark.parametrize(
+    ("weights", "falling"),
+    [({}, ["loss", "ce"]), ({"ce": 0.0}, ["loss", "logits", "embedding"])],
+)
+def test_twenty_steps_lower_the_losses(weights, falling, distill, train, tmp_path):
+    run = RunFolder(tmp_path / "run", "student")
+    metrics = train(distill(**weights), run, 20, val_every=10)
+    rows = metrics[metrics["loss"].notna()]
+    for name in falling:
+        assert rows[name].iloc[-3:].mean() < 0.9 * rows[name].iloc[:3].mean(), name
+    valid = metrics[metrics["val_loss"].notna()]
+    assert list(valid["step"]) == [10, 20]
+    terms = valid[["val_logits", "val_embedding"]].sum(axis=1)
+    terms += Objective(**{**FULL, **weights}).ce * valid["val_ce"]
+    pd.testing.assert_series_equal(terms, valid["val_loss"], check_names=False, rtol=1e-4)
+    assert load_lm(run.export).plan == ("attention", "mamba")
+
+
+def test_the_teacher_is_frozen_and_outside_the_checkpoint_and_the_optimiser(
+    distill, train, tmp_path, monkeypatch
+):
+    module, run = distill(), RunFolder(tmp_path / "run", "student")
+    module.teacher.train()
+    module = DistillModule(module.teacher, module.model, module.objective, module._optimizer)
+    before = {name: value.clone() for name, value in module.teacher.state_dict().items()}
+    seen = {}
+
+    class Look(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            groups = trainer.optimizers[0].param_groups
+            seen["optimised"] = {id(p) for group in groups for p in group["params"]}
+            seen["modes"] = {m.training for m in pl_module.teacher.modules()}
+            seen["grads"] = [p.grad for p in pl_module.teacher.parameters()]
+            seen["student"] = pl_module.model.training
+
+    real = running.lightning.Trainer
+    add = lambda **s: real(**{**s, "callbacks": [Look(), *s["callbacks"]]})  # noqa: E731
+    monkeypatch.setattr(running.lightning, "Trainer", add)
+    train(module, run, 5)
+
+    assert seen["modes"] == {False} and seen["student"]
+    assert seen["grads"] == [None] * len(list(module.teacher.parameters()))
+    assert seen["optimised"] == {id(p) for p in module.model.parameters()}
+    assert all(torch.equal(before[n], v) for n, v in module.teacher.state_dict().items())
+    saved = torch.load(run.last, weights_only=True)["state_dict"]
+    assert set(saved) == {f"model.{name}" for name in module.model.state_dict()}
+
+
+@pytest.mark.parametrize("embedding", ["last_hidden", "all_layers", "input_embed"])
+def test_the_terms_are_those_of_the_full_outputs(distill, batch, embedding):
+    module = distill(embedding=embedding)
+    terms, logits, targets = module.losses(batch)
+    here = batch.targets != IGNORE
+    embeds = [m.embed(batch.ids, batch.kinds) for m in (module.teacher, module.model)]
+    outputs = [
+        model(x, batch.mask, output_hidden=True)
+        for model, x in zip((module.teacher, module.model), embeds, strict=True)
+    ]
+    teacher, student = outputs
+    torch.testing.assert_close(terms["ce"], cross_entropy(student.logits, batch.targets, here))
+    torch.testing.assert_close(terms["logits"], skew_kl(teacher.logits, student.logits, here))
+    expected = {
+        "last_hidden": ([teacher.last_hidden], [student.last_hidden], here),
+        "all_layers": (teacher.layer_hidden, student.layer_hidden, batch.mask),
+        "input_embed": ([embeds[0]], [embeds[1]], batch.mask),
+    }[embedding]
+    torch.testing.assert_close(terms["embedding"], embedding_loss(*expected))
+    torch.testing.assert_close(terms["loss"], terms["ce"] + terms["logits"] + terms["embedding"])
+    assert len(targets) == len(logits) == int(here.sum())
+
+
+def test_weights_scale_the_terms_and_zero_leaves_one_out(distill, batch):
+    terms, _, _ = distill(ce=0.0, logits=2.0, embedding_weight=0.5).losses(batch)
+    torch.testing.assert_close(terms["loss"], 2 * terms["logits"] + 0.5 * terms["embedding"])
+    module = distill(ce=0.0, logits=0.0, embedding="input_embed")
+    module.losses(batch)[0]["loss"].backward()
+    touched = {n for n, p in module.model.named_parameters() if p.grad is not None}
+    assert touched == {"text_embedding.weight", "llm_embedding.weight", "speech_embedding.weight"}
+
+
+def test_a_student_equal_to_its_teacher_only_has_cross_entropy(tiny_lm, optimizer, batch):
+    module = DistillModule(tiny_lm(seed=0), tiny_lm(seed=0), Objective(**FULL), optimizer)
+    terms, _, _ = module.losses(batch)
+    assert abs(terms["logits"].item()) < 1e-6 and terms["embedding"].item() < 1e-10
+    torch.testing.assert_close(terms["loss"], terms["ce"], rtol=1e-5, atol=1e-5)
+
+
+def test_padding_does_not_change_the_losses(distill, datamodule, batch):
+    module = distill(embedding="all_layers")
+    rows = len(batch.utterances)
+    sums, total = {}, 0
+    for row in range(rows):
+        length = int(batch.mask[row].sum())
+        single = type(batch)(
+            *(
+                x[row : row + 1, :length]
+                for x in (batch.ids, batch.kinds, batch.targets, batch.mask)
+            ),
+            batch.utterances[row : row + 1],
+        )
+        terms, _, targets = module.losses(single)
+        total += len(targets)
+        for name in ("ce", "logits"):
+            sums[name] = sums.get(name, 0) + terms[name] * len(targets)
+    together, _, _ = module.losses(batch)
+    assert len({int(n) for n in batch.mask.sum(1)}) > 1, "the batch needs padding"
+    for name, value in sums.items():
+        torch.testing.assert_close(value / total, together[name])
+
+
+def test_fresh_parameters_get_their_own_learning_rate(distill, train, tmp_path, optimizer):
+    names = [n for n, _ in distill().model.named_parameters() if "layers.1.mixer" in n]
+    optimizer["fresh_lr"] = 0.05
+    module = distill(fresh_names=names)
+    train(module, RunFolder(tmp_path / "run", "student"), 2)
+    groups = {g["name"]: g for g in module.optimizers().param_groups}
+    assert groups["fresh"]["initial_lr"] == 0.05 and groups["decayed"]["initial_lr"] == 0.01
+    assert len(groups["fresh"]["params"]) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"embedding": "middle"}, "last_hidden, all_layers, input_embed"),
+        ({"ce": -1.0}, "loss weights"),
+        ({"ce": 0.0, "logits": 0.0, "embedding_weight": 0.0}, "not all 0"),
+    ],
+)
+def test_objective_rejects(changes, match):
+    with pytest.raises(ValueError, match=match):
+        Objective(**{**FULL, **changes})

@@ -1,0 +1,64 @@
+import pytest
+import torch
+from torch import nn
+
+from lightning_modules.optim import build_optimizer, cosine_with_warmup, parameter_groups
+
+
+def names_of(model, groups):
+    names = {id(p): name for name, p in model.named_parameters()}
+    return {group["name"]: {names[id(p)] for p in group["params"]} for group in groups}
+
+
+def test_only_matrices_of_linear_layers_are_decayed(tiny_lm):
+    model = tiny_lm(("attention", "mamba"))
+    groups = parameter_groups(model, lr=1.0, weight_decay=0.1)
+    named = names_of(model, groups)
+    assert {g["name"]: g["weight_decay"] for g in groups} == {"decayed": 0.1, "plain": 0.0}
+    assert named["decayed"] | named["plain"] == {name for name, _ in model.named_parameters()}
+    assert not named["decayed"] & named["plain"]
+    parameters = dict(model.named_parameters())
+    assert all(parameters[name].dim() == 2 for name in named["decayed"])
+    for part in ("embedding", "norm", "bias", "conv", "A_log", ".D"):
+        assert not [name for name in named["decayed"] if part in name], part
+    assert "llm_decoder.weight" in named["decayed"]
+
+
+def test_fresh_parameters_have_their_own_rate_and_no_decay():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+    groups = parameter_groups(model, 1.0, 0.1, fresh_names=["1.weight", "1.bias"], fresh_lr=5.0)
+    fresh = groups[-1]
+    assert (fresh["lr"], fresh["weight_decay"]) == (5.0, 0.0)
+    assert names_of(model, groups)["fresh"] == {"1.weight", "1.bias"}
+    assert names_of(model, groups)["decayed"] == {"0.weight"}
+    with pytest.raises(ValueError, match=r"lacks: 2\.weight"):
+        parameter_groups(model, 1.0, 0.1, fresh_names=["2.weight"])
+
+
+def test_frozen_parameters_are_left_out():
+    model = nn.Linear(2, 3)
+    model.bias.requires_grad_(False)
+    assert names_of(model, parameter_groups(model, 1.0, 0.1)) == {"decayed": {"weight"}}
+
+
+def test_cosine_with_warmup():
+    factors = [cosine_with_warmup(step, 4, 20) for step in range(21)]
+    assert factors[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert factors[4] == 1.0 and factors[12] == pytest.approx(0.5) and factors[20] == 0
+    assert factors[4:] == sorted(factors[4:], reverse=True)
+    assert cosine_with_warmup(0, 0, 10) == 1.0
+
+
+def test_recipes():
+    arguments = {"lr": 1e-5, "betas": (0.9, 0.999), "weight_decay": 0.3, "warmup_steps": 0}
+    optimizer, schedule = build_optimizer(nn.Linear(2, 2), 10, "adam_constant", **arguments)
+    assert type(optimizer) is torch.optim.Adam
+    for _ in range(5):
+        optimizer.step()
+        schedule.step()
+    assert [g["lr"] for g in optimizer.param_groups] == [1e-5, 1e-5]
+    assert all(g["weight_decay"] == 0 for g in optimizer.param_groups)
+    optimizer, _ = build_optimizer(nn.Linear(2, 2), 10, "adamw_cosine", **arguments)
+    assert type(optimizer) is torch.optim.AdamW
+    with pytest.raises(ValueError, match="adamw_cosine, adam_constant"):
+        build_optimizer(nn.Linear(2, 2), 10, "sgd", **arguments)

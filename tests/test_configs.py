@@ -1,0 +1,110 @@
+"""Every training configuration composes and names things that exist."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from lightning_modules.distill import Objective
+from lightning_modules.optim import RECIPES
+from mamtra.backbone.layer_plan import PLACEMENTS, RATIOS, layer_plan, plan_name
+from mamtra.backbone.sizes import BackboneSizes
+from mamtra.transfer.gqa_to_mamba import INITS
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+N_LAYERS = 12
+DEFAULT_CELL = ("1to1", "blockbeg", "calibrated")
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
+
+
+DISTILLATIONS = [name for name in options("experiment") if "distill" in name]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hydra_configs():
+    with initialize_config_dir(str(CONFIGS), version_base=None):
+        yield
+
+
+def resolved(*overrides: str) -> dict:
+    config = compose("train", overrides=list(overrides))
+    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
+def test_the_groups_offer_exactly_what_the_code_knows():
+    assert options("ratio") == sorted(ratio.replace(":", "to") for ratio in RATIOS)
+    assert options("placement") == sorted(PLACEMENTS)
+    assert options("init") == sorted(INITS)
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_composes(experiment):
+    assert resolved(f"experiment={experiment}")["task"] in (
+        "teacher",
+        "distill",
+        "codec",
+        "vocoder",
+    )
+
+
+def check_cell(experiment: str, ratio: str, placement: str, init: str) -> str:
+    """Composes one cell, checks its plan, and returns its run folder."""
+    cell = (f"ratio={ratio}", f"placement={placement}", f"init={init}")
+    s = resolved(f"experiment={experiment}", *cell)
+    assert len(layer_plan(N_LAYERS, s["ratio"], s["placement"])) == N_LAYERS
+    name = f"{plan_name(s['ratio'], s['placement'])}-{s['init']}"
+    assert s["run"] == f"runs/{experiment}/{name}"
+    return s["run"]
+
+
+@pytest.mark.parametrize("ratio", options("ratio"))
+def test_every_cell_composes_to_a_plan_and_its_own_folder(ratio):
+    cells = itertools.product(options("placement"), options("init"))
+    folders = [check_cell("mini_distill", ratio, *cell) for cell in cells]
+    assert len(set(folders)) == len(PLACEMENTS) * len(INITS)
+
+
+@pytest.mark.parametrize("experiment", DISTILLATIONS)
+def test_other_distillations_take_every_option_too(experiment):
+    # The groups do not depend on each other, so each option once is enough here.
+    for cell in itertools.zip_longest(options("ratio"), options("placement"), options("init")):
+        check_cell(experiment, *(c or d for c, d in zip(cell, DEFAULT_CELL, strict=True)))
+
+
+@pytest.mark.parametrize("objective", options("objective"))
+def test_every_objective_is_valid(objective):
+    aim = resolved("experiment=mini_distill", f"objective={objective}")["objective"]
+    assert Objective(**aim) != Objective(**resolved("experiment=mini_distill")["objective"]) or (
+        objective == "full"
+    )
+
+
+@pytest.mark.parametrize("optimizer", options("optimizer"))
+@pytest.mark.parametrize("trainer", options("trainer"))
+def test_every_optimizer_and_trainer_composes(optimizer, trainer):
+    for experiment in ("mini_teacher", *DISTILLATIONS):
+        s = resolved(f"experiment={experiment}", f"optimizer={optimizer}", f"trainer={trainer}")
+        assert s["optimizer"]["recipe"] in RECIPES
+        assert s["trainer"]["accelerator"] == ("cpu" if trainer == "cpu" else "gpu")
+    BackboneSizes(**resolved("experiment=mini_teacher")["model"]["sizes"])
+
+
+def test_paths_move_together():
+    s = resolved("experiment=mini_distill", "paths.assets=/a", "paths.runs=/r", "ratio=1to3")
+    assert s["paths"]["teacher"] == "/a/teacher" and s["paths"]["tokens"] == "/a/tokens.parquet"
+    assert s["run"] == "/r/mini_distill/1to3-blockbeg-calibrated"
+
+
+@pytest.mark.parametrize(
+    ("override", "listed"),
+    [("ratio=9to9", "1to11"), ("placement=top", "blockbeg"), ("init=magic", "calibrated")],
+)
+def test_an_unknown_cell_lists_the_valid_ones(override, listed):
+    with pytest.raises(HydraException, match=listed):
+        resolved("experiment=mini_distill", override)

@@ -1,0 +1,89 @@
+"""Who may import whom: the import directions of the packages, read from the source."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("mamtra", "lightning_modules", "data", "eval")
+# What a module may import of this project: the longest prefix that matches its name decides.
+# Importing within that prefix is always allowed.
+ALLOWED = {
+    "mamtra": ("mamtra",),
+    "mamtra.text": (),
+    "mamtra.speech": (),
+    "mamtra.backbone": (),
+    "mamtra.lm": ("mamtra.backbone",),
+    "mamtra.transfer": ("mamtra.lm", "mamtra.backbone"),
+    "lightning_modules": ("mamtra",),
+    "data": ("mamtra.text", "mamtra.speech", "mamtra.lm.sequence"),
+    "eval": ("mamtra",),
+    "eval.metrics": (),
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Absolute names of every import in a file, function-level ones too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def within(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(prefix + ".")
+
+
+def forbidden(module: str, imported: set[str]) -> set[str]:
+    """The project imports of `module` that the rules do not allow."""
+    home = max((p for p in ALLOWED if within(module, p)), key=len)
+    ours = {name for name in imported if name.split(".")[0] in (*PACKAGES, "train", "evaluate")}
+    return {n for n in ours if not any(within(n, p) for p in (home, *ALLOWED[home]))}
+
+
+def sources():
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            name = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+            yield pytest.param(name.removesuffix(".__init__"), path, id=name)
+
+
+@pytest.mark.parametrize(("module", "path"), list(sources()))
+def test_imports_go_one_way(module, path):
+    assert not forbidden(module, imports_of(path))
+
+
+def test_only_ssd_imports_the_kernels():
+    users = [p.name for p in (ROOT / "mamtra").rglob("*.py") if "mamba_ssm" in str(imports_of(p))]
+    assert users in ([], ["ssd.py"])
+
+
+def test_nobody_shadows_the_builtin_eval():
+    files = [p for package in PACKAGES for p in (ROOT / package).rglob("*.py")]
+    files += [ROOT / "train.py", ROOT / "evaluate.py"]
+    assert not [str(p) for p in files if p.exists() and "eval" in imports_of(p)]
+
+
+@pytest.mark.parametrize(
+    ("module", "imported", "wrong"),
+    [
+        ("mamtra.backbone.ssd", "mamtra.lm.speech_lm.SpeechLM", True),
+        ("mamtra.lm.generate", "mamtra.backbone.state.DecodeState", False),
+        ("mamtra.lm.generate", "mamtra.lm.sampling.draw", False),
+        ("mamtra.tts", "mamtra.speech.base.SpeechCodec", False),
+        ("data.batching", "eval.synthesize.run", True),
+        ("data.datamodule", "mamtra.lm.sequence.collate", False),
+        ("data.datamodule", "mamtra.lm.speech_lm.SpeechLM", True),
+        ("lightning_modules.teacher", "data.datamodule.X", True),
+        ("eval.metrics.wer", "mamtra.text.characters.ALPHABET", True),
+        ("eval.synthesize", "data.tokens.read", True),
+        ("mamtra.text.characters", "torch.nn", False),
+    ],
+)
+def test_the_rules(module, imported, wrong):
+    assert bool(forbidden(module, {imported})) is wrong

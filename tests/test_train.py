@@ -1,0 +1,128 @@
+"""The command line of train.py, in a folder of its own, on a tiny teacher and corpus."""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from mamtra.backbone.sizes import BackboneSizes
+from mamtra.lm.checkpoint import load_lm, save_lm
+from mamtra.lm.speech_lm import SpeechLM
+from mamtra.text.characters import CharacterTokenizer
+from train import main
+
+ROOT = Path(__file__).parents[1]
+CODES = 11
+SHORT = (
+    "steps=3",
+    "trainer.precision=32-true",
+    "trainer.val_every=3",
+    "trainer.log_every=1",
+    "batch.max_tokens=200",
+)
+DISTILL = ("experiment=mini_distill", *SHORT)
+
+
+@pytest.fixture(scope="module")
+def assets(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("assets")
+    rng, rows = random.Random(0), []
+    for i in range(24):
+        tokens = [rng.randrange(CODES) for _ in range(rng.randint(5, 20))]
+        rows.append((f"u{i}", "valid" if i < 6 else "train", "some text", f"v{i % 2}", tokens))
+    columns = ["utterance", "split", "text", "voice", "tokens"]
+    pd.DataFrame(rows, columns=columns).to_parquet(folder / "tokens.parquet")
+    torch.manual_seed(0)
+    sizes = BackboneSizes(d_model=16, n_layers=4, n_heads=2, n_kv_heads=1, head_dim=8, d_ff=32)
+    lm = SpeechLM(sizes, ("attention",) * 4, CharacterTokenizer().vocab_size, CODES)
+    save_lm(folder / "teacher", lm, {})
+    return folder
+
+
+@pytest.fixture
+def overrides(assets):
+    """Command-line overrides that point at the tiny assets."""
+    return lambda *more: [*more, f"paths.assets={assets}", "paths.runs=runs"]
+
+
+@pytest.fixture
+def train(overrides, tmp_path, monkeypatch, capsys):
+    """Runs train.main in `tmp_path`; returns what it printed. Errors are SystemExit."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+
+    def run(*more: str) -> str:
+        capsys.readouterr()
+        with initialize_config_dir(str(ROOT / "configs"), version_base=None):
+            config = compose("train", overrides=overrides(*more))
+        main(config)
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_distil_reuse_refuse_overwrite(train, tmp_path):
+    cell = (*DISTILL, "ratio=1to3", "placement=front", "init=paper")
+    out = train(*cell)
+    assert "transfer, init=paper" in out and "layers: A M M M" in out
+    folder = tmp_path / "runs/mini_distill/1to3-front-paper"
+    assert load_lm(folder / "student").plan == ("attention", "mamba", "mamba", "mamba")
+    provenance = json.loads((folder / "student/model.json").read_text())["provenance"]
+    assert provenance["settings"]["seed"] == 0 and len(provenance["input_sha256"]["teacher"]) == 64
+
+    before = (folder / "student/model.safetensors").stat().st_mtime_ns
+    assert "is complete" in train(*cell)
+    assert (folder / "student/model.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(SystemExit, match=r"settings\.steps: 3 -> 2.*overwrite=true"):
+        train(*cell, "steps=2")
+    train(*cell, "steps=2", "overwrite=true")
+    assert pd.read_csv(folder / "metrics.csv")["step"].max() == 2
+
+
+def test_a_teacher_trains_from_scratch(train, tmp_path):
+    sizes = "{d_model: 16, n_layers: 2, n_heads: 2, n_kv_heads: 1, head_dim: 8, d_ff: 32}"
+    train("experiment=mini_teacher", *SHORT, f"model.sizes={sizes}", "model.speech_vocab=11")
+    assert load_lm(tmp_path / "runs/mini_teacher/teacher").plan == ("attention", "attention")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("ratio=1to11", "ratio 1to11 needs a multiple of 12 layers, got 4"),
+        ("objective.embedding=middle", "last_hidden, all_layers, input_embed"),
+        ("batch.max_tokens=20", "more than max_tokens=20"),
+        ("transfer.freeze=[everything]", "unknown freeze group everything"),
+        ("trainer.export=first", "best, last"),
+        ("paths.teacher=nowhere", "nowhere does not exist"),
+        ("paths.tokens=nowhere", "nowhere does not exist"),
+    ],
+)
+def test_bad_input_is_one_clear_error_before_anything_is_written(
+    override, message, train, tmp_path
+):
+    with pytest.raises(SystemExit, match=f"^error: .*{message}"):
+        train(*DISTILL, override)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_that_is_not_one(train, tmp_path):
+    train(*DISTILL)
+    folder = tmp_path / "runs/mini_distill/1to1-blockbeg-calibrated"
+    (folder / "student/model.json").unlink()
+    (folder / "checkpoints/last.ckpt").write_bytes(b"damaged")
+    with pytest.raises(SystemExit, match=r"last\.ckpt is not a checkpoint"):
+        train(*DISTILL)
+
+
+def test_the_command_writes_nothing_but_its_run_folder(overrides, tmp_path):
+    command = [sys.executable, str(ROOT / "train.py"), *overrides(*DISTILL)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    assert (tmp_path / "runs/mini_distill/1to1-blockbeg-calibrated/student/model.json").exists()
