@@ -1,0 +1,1 @@
+"""Evaluation: test set -> synthesis -> scores -> report. Stages meet on disk."""

@@ -1,0 +1,53 @@
+"""Read audio for scoring: a waveform, or the reason why there is none.
+
+Legend: N samples.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+SAMPLE_RATE_HZ = 16_000
+SILENT_PEAK = 1e-3  # -60 dBFS: below the quantisation noise of any speech worth transcribing
+
+
+@dataclass(frozen=True)
+class Audio:
+    """wave: (N,) float32 mono at 16 kHz, or None when `status` is not "ok"."""
+
+    status: str
+    detail: str
+    wave: np.ndarray | None
+    duration_s: float
+
+
+def read_audio(path: str | os.PathLike[str]) -> Audio:
+    """Read a sound file as 16 kHz mono.
+
+    Channels are averaged, other rates resampled. Never raises for a bad file: `status` is one of
+    "ok", "missing", "corrupt", "empty", "nan", "silent", and `detail` says more.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return Audio("missing", "no such file", None, 0.0)
+    try:
+        samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+    except Exception as error:
+        return Audio("corrupt", " ".join(str(error).split()), None, 0.0)
+    if samples.shape[0] == 0:
+        return Audio("empty", "no samples", None, 0.0)
+    duration_s = samples.shape[0] / rate_hz
+    if not np.isfinite(samples).all():
+        return Audio("nan", "NaN or infinite samples", None, duration_s)
+    wave = samples.mean(axis=1)
+    if float(np.abs(samples).max()) < SILENT_PEAK:
+        return Audio("silent", "peak below -60 dBFS", None, duration_s)
+    if rate_hz != SAMPLE_RATE_HZ:
+        wave = soxr.resample(wave, rate_hz, SAMPLE_RATE_HZ)
+    return Audio("ok", "", np.ascontiguousarray(wave, dtype=np.float32), duration_s)

@@ -1,0 +1,247 @@
+"""The stages of one evaluation over all its systems: check, synthesise, score, report.
+
+<out>/<system>/{wavs/, synth.jsonl, system.json, scores.jsonl, ce.json}
+<out>/{leaderboard.csv, leaderboard.md, report.html, manifest.json}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from eval.cross_entropy import cross_entropy, prompt_voices, read_held_out
+from eval.curves import curves_svg, find_metrics_csv, read_curves
+from eval.files import InputError, read_json, read_jsonl, sha256_file, sha256_json, write_json
+from eval.leaderboard import Line, columns_for, difference_to, leaderboard_line
+from eval.manifest import manifest
+from eval.report import SystemResult, write_report
+from eval.score import Scorers, score
+from eval.synthesize import synthesize
+from eval.systems import CODEC, RECORDINGS, ModelVoicer, Recordings, Resynthesis, Voicer
+from eval.testset import Item, with_recording
+
+STAGES = ("all", "synthesize", "score", "report")
+
+
+@dataclass(frozen=True)
+class System:
+    """A named system and the items it is asked to say."""
+
+    name: str
+    voicer: Voicer
+    items: tuple[Item, ...]
+    folder: Path
+
+
+def name_systems(models: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
+    """Give each model a name: its folder's, preceded by the run's for the generic name `student`.
+
+    Raises:
+        InputError: no models, two systems of one name, or a name that is not a plain folder name.
+    """
+    if isinstance(models, Mapping):
+        named = {str(name): str(path) for name, path in models.items()}
+    else:
+        named = {}
+        for path in map(str, models):
+            folder = Path(path)
+            generic = folder.name == "student" and folder.parent.name
+            name = f"{folder.parent.name}-student" if generic else folder.name
+            if name in named:
+                raise InputError(
+                    f"two systems would be called {name!r}: {named[name]} and {path}; "
+                    "name them: models={first:path,second:path}"
+                )
+            named[name] = path
+    if not named:
+        raise InputError("no model given: model=<folder>, model=recordings or model=codec")
+    for name in named:
+        if not name or "/" in name or "\\" in name or name.startswith("."):
+            raise InputError(f"system name {name!r} is not a plain folder name")
+    return named
+
+
+def build_systems(
+    models: Mapping[str, str],
+    items: Sequence[Item],
+    out: Path,
+    *,
+    codec_folder: Path,
+    seed_index: int,
+    sampling: Mapping[str, Any],
+    device: str,
+) -> list[System]:
+    """Systems with everything about them checked; no model is loaded.
+
+    Raises:
+        InputError or CheckpointError: a model, codec, recording, prompt or text that will not do.
+    """
+    systems = []
+    for name, path in models.items():
+        voicer: Voicer
+        own_items = tuple(items)
+        if path in (RECORDINGS, CODEC):
+            voicer = Recordings() if path == RECORDINGS else Resynthesis(codec_folder)
+            own_items = with_recording(items)
+        else:
+            voicer = ModelVoicer(Path(path), codec_folder, seed_index, sampling, device)
+        voicer.check(own_items)
+        systems.append(System(name, voicer, own_items, out / name))
+    return systems
+
+
+def synthesize_systems(systems: Sequence[System], n_items: int, console: Console) -> None:
+    """Synthesis stage for every system."""
+    for system in systems:
+        if len(system.items) < n_items:
+            console.print(
+                f"{system.name}: {n_items - len(system.items)} of {n_items} items have no original "
+                "recording and are not asked of this system"
+            )
+        synthesize(system.items, system.voicer, system.folder, name=system.name, console=console)
+        write_json(system.folder / "system.json", system.voicer.card())
+
+
+def score_systems(
+    systems: Sequence[System],
+    scorers: Scorers,
+    *,
+    tokens: Path | None,
+    ce_limit: int | None,
+    console: Console,
+) -> None:
+    """Scoring stage for every system; cross-entropy for the models when held-out tokens are given.
+
+    Raises:
+        InputError: a system that was never synthesised.
+    """
+    voice_of = prompt_voices(tokens) if tokens else None
+    for system in systems:
+        if not (system.folder / "synth.jsonl").is_file():
+            raise InputError(
+                f"{system.folder}: nothing synthesised yet; run stage=synthesize first"
+            )
+        synth_rows = {row["utterance"]: row for row in read_jsonl(system.folder / "synth.jsonl")}
+        score(
+            system.items,
+            system.folder,
+            scorers,
+            synth_rows,
+            name=system.name,
+            console=console,
+            voice_of=voice_of,
+        )
+        if tokens and isinstance(system.voicer, ModelVoicer):
+            _score_cross_entropy(system, system.voicer, tokens, ce_limit, console)
+
+
+def _score_cross_entropy(
+    system: System, voicer: ModelVoicer, tokens: Path, limit: int | None, console: Console
+) -> None:
+    path = system.folder / "ce.json"
+    recipe = sha256_json([voicer.model_sha256, sha256_file(tokens), limit])
+    known = read_json(path)
+    if isinstance(known, dict) and known.get("recipe") == recipe:
+        return
+    rows = read_held_out(tokens, limit)
+    result = cross_entropy(voicer.synthesizer.lm, rows, name=system.name, console=console)
+    write_json(path, {"recipe": recipe, **asdict(result)})
+
+
+def report_systems(
+    systems: Sequence[System],
+    out: Path,
+    *,
+    title: str,
+    facts: Mapping[str, str],
+    baseline: str | None,
+    n_examples: int,
+    console: Console,
+) -> list[Line]:
+    """Report stage: reads rows, writes the tables and the page, prints the table.
+
+    Raises:
+        InputError: a system without scores, or a baseline that is not among the systems.
+    """
+    rows = {system.name: read_jsonl(system.folder / "scores.jsonl") for system in systems}
+    for system in systems:
+        if not rows[system.name]:
+            raise InputError(f"{system.folder}: nothing scored yet; run stage=score first")
+    if baseline is not None and baseline not in rows:
+        raise InputError(f"baseline {baseline!r} is not among the systems: {', '.join(rows)}")
+    results = []
+    for system in systems:
+        card = _card(system.folder)
+        line = leaderboard_line(system.name, card, rows[system.name])
+        if baseline is not None and system.name != baseline:
+            gap = difference_to(rows[system.name], rows[baseline])
+            line = replace(line, baseline=baseline, difference=gap)
+        svg, source = _curves(system, console)
+        results.append(SystemResult(line, card, rows[system.name], system.folder, svg, source))
+    paths = write_report(results, out, title=title, facts=facts, n_examples=n_examples)
+    lines = [result.line for result in results]
+    console.print(rich_table(lines, title))
+    for path in paths:
+        console.print(f"-> {path}", soft_wrap=True)
+    return lines
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    card = read_json(folder / "system.json") or {}
+    ce = read_json(folder / "ce.json")
+    if ce and ce.get("nats_per_token") is not None:
+        card |= {"ce": ce["nats_per_token"], "ce_shuffled": ce["shuffled_nats_per_token"]}
+    return card
+
+
+def _curves(system: System, console: Console) -> tuple[str | None, str | None]:
+    """Loss curves of the run that made a model, when it left a metrics CSV."""
+    if not isinstance(system.voicer, ModelVoicer):
+        return None, None
+    path = find_metrics_csv(system.voicer.model_folder)
+    if path is None:
+        return None, None
+    try:
+        return curves_svg(read_curves(path)), str(path)
+    except ValueError as error:
+        console.print(f"[yellow]{system.name}: no loss curves[/]: {error}", highlight=False)
+        return None, None
+
+
+def rich_table(lines: Sequence[Line], title: str) -> Table:
+    """The leaderboard for the terminal."""
+    columns = columns_for(lines)
+    table = Table(title=title)
+    for number, (header, _) in enumerate(columns):
+        table.add_column(header, justify="right" if number else "left", overflow="fold")
+    for line in lines:
+        table.add_row(*[text(line) for _, text in columns])
+    return table
+
+
+def write_manifest(
+    systems: Sequence[System],
+    scorers: Scorers,
+    out: Path,
+    *,
+    config: Mapping[str, Any],
+    meta: Path,
+    seed_index: int,
+    device: str,
+) -> Path:
+    """Write `manifest.json` into the results folder."""
+    content = manifest(
+        config=config,
+        meta_sha256=sha256_file(meta),
+        systems={system.name: system.voicer.card() for system in systems},
+        metrics={m: getattr(scorers, m).key for m in ("asr", "speaker", "mos")},
+        seed_index=seed_index,
+        device=device,
+    )
+    write_json(out / "manifest.json", content)
+    return out / "manifest.json"

@@ -1,0 +1,134 @@
+"""Intervals for corpus WER and paired differences: pure functions on arrays.
+
+The bootstrap resamples clusters of utterances (those that share a prompt), because the errors of
+one voice hang together. Legend: U utterances, C clusters, R resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A point estimate with a percentile bootstrap interval."""
+
+    point: float
+    low: float
+    high: float
+
+
+def corpus_wer_interval(
+    errors: ArrayLike,
+    words: ArrayLike,
+    clusters: Sequence[str],
+    *,
+    n_resamples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Corpus WER (a ratio of sums) with its bootstrap interval.
+
+    Args:
+        errors: (U,) word errors per utterance.
+        words: (U,) reference words per utterance.
+        clusters: (U,) cluster of each utterance, its prompt. With fewer than two clusters the
+            single utterances are resampled, since resampling one cluster has no spread.
+        n_resamples: R.
+        seed: the same seed gives the same interval.
+
+    Raises:
+        ValueError: no utterances, unequal lengths, or no reference words.
+    """
+    errors, words = _column(errors), _column(words)
+    _check(errors, words, clusters)
+    members = _cluster_index(clusters)
+    sums = _cluster_sums(members, errors, words)
+    counts = _resample_counts(sums.shape[0], n_resamples, seed)
+    totals = counts @ sums
+    rates = _ratio(totals[:, 0], totals[:, 1])
+    return _interval(float(errors.sum() / words.sum()), rates, confidence)
+
+
+def paired_difference_interval(
+    errors: ArrayLike,
+    baseline_errors: ArrayLike,
+    words: ArrayLike,
+    clusters: Sequence[str],
+    *,
+    n_resamples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Corpus WER of a system minus that of the baseline on the same utterances, resampled together.
+
+    Args:
+        errors, baseline_errors: (U,) word errors, row by row of the same utterances.
+        words, clusters, n_resamples, seed: as in `corpus_wer_interval`.
+
+    Raises:
+        ValueError: as in `corpus_wer_interval`.
+    """
+    errors, baseline_errors, words = _column(errors), _column(baseline_errors), _column(words)
+    _check(errors, words, clusters)
+    _check(baseline_errors, words, clusters)
+    return corpus_wer_interval(
+        errors - baseline_errors,
+        words,
+        clusters,
+        n_resamples=n_resamples,
+        confidence=confidence,
+        seed=seed,
+    )
+
+
+def _column(values: ArrayLike) -> NDArray[np.float64]:
+    return np.asarray(values, dtype=np.float64)
+
+
+def _check(errors: NDArray, words: NDArray, clusters: Sequence[str]) -> None:
+    if errors.ndim != 1 or not len(errors) == len(words) == len(clusters):
+        raise ValueError(
+            f"need one value per utterance: {errors.shape} errors, {words.shape} words, "
+            f"{len(clusters)} clusters"
+        )
+    if errors.size == 0:
+        raise ValueError("no utterances")
+    if words.sum() <= 0:
+        raise ValueError("no reference words")
+
+
+def _cluster_index(clusters: Sequence[str]) -> NDArray[np.intp]:
+    """(U,) -> (U,) cluster number, in order of first use so that names do not matter."""
+    numbers: dict[str, int] = {}
+    index = np.array([numbers.setdefault(name, len(numbers)) for name in clusters], dtype=np.intp)
+    return index if len(numbers) > 1 else np.arange(len(clusters))
+
+
+def _cluster_sums(members: NDArray, errors: NDArray, words: NDArray) -> NDArray[np.float64]:
+    """Per-cluster sums: (C, 2)."""
+    sums = np.stack([np.bincount(members, errors), np.bincount(members, words)], axis=1)
+    return sums.astype(np.float64)
+
+
+def _resample_counts(n_clusters: int, n_resamples: int, seed: int) -> NDArray[np.float64]:
+    """How often each cluster is drawn: (R, C), rows sum to C."""
+    generator = np.random.default_rng(seed)
+    chances = np.full(n_clusters, 1 / n_clusters)
+    return generator.multinomial(n_clusters, chances, size=n_resamples).astype(np.float64)
+
+
+def _ratio(numerator: NDArray, denominator: NDArray) -> NDArray[np.float64]:
+    # A resample can hold only clusters without words; it says nothing about the rate.
+    kept = denominator > 0
+    return numerator[kept] / denominator[kept]
+
+
+def _interval(point: float, samples: NDArray, confidence: float) -> Interval:
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(samples, [tail, 1 - tail])
+    return Interval(point, float(low), float(high))

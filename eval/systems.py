@@ -1,0 +1,271 @@
+"""The systems of a table: an exported language model, the codec alone, the recordings.
+
+Each is a `Voicer`: it names what its output depends on (`recipe`), and says one item at a time.
+Nothing heavy loads before the first `say`, so a complete run costs no model load.
+
+Shapes: n samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+
+from eval.files import InputError, sha256_bytes, sha256_file, sha256_json
+from eval.testset import Item
+from mamtra.lm.checkpoint import DESCRIPTION, WEIGHTS, read_description
+from mamtra.speech import load_codec
+from mamtra.speech.base import SpeechCodec
+from mamtra.text.characters import CharacterTokenizer
+from mamtra.tts import Prompt, Synthesizer
+
+RECORDINGS = "recordings"
+CODEC = "codec"
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """wave: (n,) float32. Token counts and times are None where no language model took part."""
+
+    wave: np.ndarray
+    sample_rate_hz: int
+    n_tokens: int | None = None
+    lm_s: float | None = None
+    vocode_s: float | None = None
+    hit_max: bool | None = None
+
+
+class Voicer(Protocol):
+    """One system under test."""
+
+    def check(self, items: Sequence[Item]) -> None:
+        """Raise InputError for anything that can be seen to be wrong before a model loads."""
+        ...
+
+    def recipe(self, item: Item) -> str:
+        """Hash of everything that the wav of `item` depends on."""
+        ...
+
+    def load(self) -> None:
+        """Load the models, so that a broken one stops the run instead of failing every item."""
+        ...
+
+    def say(self, item: Item) -> Spoken:
+        """The speech of one item."""
+        ...
+
+    def card(self) -> dict[str, Any]:
+        """What the report says of the system: kind, source, a model's plan and size."""
+        ...
+
+
+@dataclass
+class Recordings:
+    """The original recordings of the test set: the floor that the ASR sets."""
+
+    def check(self, items: Sequence[Item]) -> None:
+        _need_recordings(items)
+
+    def recipe(self, item: Item) -> str:
+        return sha256_json(["recordings", sha256_file(_path(item.recording))])
+
+    def load(self) -> None:
+        pass
+
+    def say(self, item: Item) -> Spoken:
+        wave, rate_hz = soundfile.read(_path(item.recording), dtype="float32", always_2d=True)
+        return Spoken(wave.mean(axis=1), rate_hz)
+
+    def card(self) -> dict[str, Any]:
+        return {"kind": RECORDINGS, "source": "original recordings"}
+
+
+@dataclass
+class Resynthesis:
+    """Recording -> tokens -> waveform in the prompt's voice: the ceiling that the codec sets."""
+
+    codec_folder: Path
+
+    @cached_property
+    def codec(self) -> SpeechCodec:
+        try:
+            return load_codec(self.codec_folder)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
+    def check(self, items: Sequence[Item]) -> None:
+        codec_sha256(self.codec_folder)
+        _need_recordings(items)
+        _need_prompts(items, with_text=False)
+
+    def recipe(self, item: Item) -> str:
+        files = [sha256_file(_path(item.recording)), sha256_file(_path(item.prompt_wav))]
+        return sha256_json(["codec", codec_sha256(self.codec_folder), files])
+
+    def load(self) -> None:
+        _ = self.codec
+
+    @torch.inference_mode()
+    def say(self, item: Item) -> Spoken:
+        rate_hz = self.codec.sample_rate_hz
+        tokens = self.codec.encode(read_wave(_path(item.recording), rate_hz))
+        voice = self.codec.voice(read_wave(_path(item.prompt_wav), rate_hz))
+        wave = self.codec.decode(tokens, voice)
+        return Spoken(wave.float().cpu().numpy(), rate_hz)
+
+    def card(self) -> dict[str, Any]:
+        return {
+            "kind": CODEC,
+            "source": str(self.codec_folder),
+            "codec_sha256": codec_sha256(self.codec_folder),
+        }
+
+
+@dataclass
+class ModelVoicer:
+    """An exported language model with the codec, zero-shot from prompt text and speech."""
+
+    model_folder: Path
+    codec_folder: Path
+    seed_index: int
+    sampling: Mapping[str, Any]
+    device: str
+    _prompts: dict[tuple[str, Path], Prompt] = field(default_factory=dict)
+
+    @cached_property
+    def synthesizer(self) -> Synthesizer:
+        try:
+            return Synthesizer.load(self.model_folder, self.codec_folder, device=self.device)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
+    @cached_property
+    def model_sha256(self) -> str:
+        return model_sha256(self.model_folder)
+
+    def check(self, items: Sequence[Item]) -> None:
+        check_model_folder(self.model_folder)
+        codec_sha256(self.codec_folder)
+        _need_prompts(items, with_text=True)
+        tokenizer, faults = CharacterTokenizer(), []
+        for item in items:
+            for text in (item.text, item.prompt_text):
+                try:
+                    tokenizer.encode(text)
+                except ValueError as error:
+                    faults.append(f"line {item.line}, utterance {item.utterance!r}: {error}")
+        if faults:
+            raise InputError("\n".join(faults[:20]))
+
+    def recipe(self, item: Item) -> str:
+        return sha256_json(
+            {
+                "model": self.model_sha256,
+                "codec": codec_sha256(self.codec_folder),
+                "sampling": dict(self.sampling),
+                "seed": stable_seed(item.utterance, self.seed_index),
+                "texts": [item.prompt_text, item.text],
+                "prompt": sha256_file(_path(item.prompt_wav)),
+            }
+        )
+
+    def load(self) -> None:
+        _ = self.synthesizer
+
+    def say(self, item: Item) -> Spoken:
+        key = (item.prompt_text, _path(item.prompt_wav))
+        if key not in self._prompts:
+            wave = read_wave(key[1], self.synthesizer.sample_rate_hz)
+            self._prompts[key] = self.synthesizer.prompt(item.prompt_text, wave)
+        seed = stable_seed(item.utterance, self.seed_index)
+        speech = self.synthesizer.speak(item.text, self._prompts[key], seed, **self.sampling)
+        return Spoken(
+            speech.wave.numpy(),
+            self.synthesizer.sample_rate_hz,
+            n_tokens=len(speech.tokens),
+            lm_s=speech.lm_s,
+            vocode_s=speech.vocode_s,
+            hit_max=speech.hit_max,
+        )
+
+    def card(self) -> dict[str, Any]:
+        description = read_description(self.model_folder)
+        return {
+            "kind": "model",
+            "source": str(self.model_folder),
+            "model_sha256": self.model_sha256,
+            "codec_sha256": codec_sha256(self.codec_folder),
+            "sampling": dict(self.sampling),
+            "layer_plan": description["plan"],
+            "n_parameters": description["parameters"],
+            "provenance": description["provenance"],
+        }
+
+
+def stable_seed(utterance: str, seed_index: int) -> int:
+    """Seed of one utterance, the same on every machine and in any order: 63 bits of a sha256."""
+    return int(sha256_bytes(f"{utterance}\n{seed_index}".encode())[:16], 16) >> 1
+
+
+def read_wave(path: Path, sample_rate_hz: int) -> torch.Tensor:
+    """A sound file as a mono waveform (n,) float32 at `sample_rate_hz`."""
+    samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+    wave = samples.mean(axis=1)
+    if rate_hz != sample_rate_hz:
+        wave = soxr.resample(wave, rate_hz, sample_rate_hz)
+    return torch.from_numpy(np.ascontiguousarray(wave, dtype=np.float32))
+
+
+def check_model_folder(folder: Path) -> None:
+    """Raise InputError or CheckpointError unless `folder` looks like an exported model."""
+    if not folder.is_dir():
+        raise InputError(
+            f"no such model folder: {folder} (a model is a folder written by train.py with "
+            f"{DESCRIPTION} and {WEIGHTS}; '{RECORDINGS}' and '{CODEC}' name the reference systems)"
+        )
+    if not (folder / WEIGHTS).is_file():
+        raise InputError(f"{folder} is not an exported model: {WEIGHTS} is missing")
+    read_description(folder)
+
+
+def model_sha256(folder: Path) -> str:
+    """Hash of an exported model: weights and description."""
+    files = [folder / WEIGHTS, folder / DESCRIPTION]
+    return sha256_json([sha256_file(path) for path in files])
+
+
+def codec_sha256(folder: Path) -> str:
+    """Hash of the codec's files. Raises InputError when one is absent."""
+    files = [folder / "codec.safetensors", folder / "codec.json"]
+    for path in files:
+        if not path.is_file():
+            raise InputError(f"no codec in {folder}: {path.name} is missing")
+    return sha256_json([sha256_file(path) for path in files])
+
+
+def _path(path: Path | None) -> Path:
+    if path is None:
+        raise InputError("the item has no such file")
+    return path
+
+
+def _need_recordings(items: Sequence[Item]) -> None:
+    if not items:
+        raise InputError("the test set has no original recording for any of these items")
+
+
+def _need_prompts(items: Sequence[Item], with_text: bool) -> None:
+    for item in items:
+        if item.prompt_wav is None or (with_text and not item.prompt_text):
+            raise InputError(
+                f"line {item.line}, utterance {item.utterance!r}: zero-shot synthesis "
+                "needs a prompt wav" + (" and a prompt text" if with_text else "")
+            )

@@ -1,0 +1,166 @@
+"""Test sets in the `meta.lst` form of seed-tts-eval.
+
+Fields are separated by `|`. The number of fields decides their meaning:
+
+    5   utterance | prompt text | prompt wav | text | recording
+    4   utterance | prompt text | prompt wav | text
+    3   utterance | text | prompt wav            (a ".wav" ending of the utterance is dropped)
+    2   utterance | text
+
+Relative paths resolve against the folder of the list. Everything wrong with a list is reported at
+once, each fault with its line, before any model is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from eval.files import InputError
+
+MAX_SHOWN_FAULTS = 20
+
+
+@dataclass(frozen=True)
+class Item:
+    """One line of a test set. `recording` is the original speech of `text`, when there is one."""
+
+    utterance: str
+    text: str
+    prompt_text: str
+    prompt_wav: Path | None
+    recording: Path | None
+    line: int
+
+
+def read_meta(path: str | Path, limit: int | None = None) -> tuple[Item, ...]:
+    """Read and check a test set.
+
+    The form of every line is checked, also beyond `limit`; prompt wavs are checked for the items
+    that are returned. A recording is optional: the list may name one that is not there.
+
+    Args:
+        path: the `meta.lst` file.
+        limit: keep the first `limit` items only.
+
+    Raises:
+        InputError: with one line `file:line: what is wrong` per fault.
+    """
+    path = Path(path)
+    if limit is not None and limit < 1:
+        raise InputError(f"limit must be at least 1, got {limit}")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise InputError(f"no such test set: {path}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a UTF-8 text file ({error.reason})") from None
+    while lines and not lines[-1].strip():
+        lines.pop()
+
+    items: list[Item] = []
+    faults: list[str] = []
+    first_line: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            item = _parse_line(line, number, path.parent)
+            if item.utterance in first_line:
+                raise InputError(
+                    f"duplicate utterance id {item.utterance!r}, first used in line "
+                    f"{first_line[item.utterance]}"
+                )
+            first_line[item.utterance] = number
+            items.append(item)
+        except InputError as error:
+            faults.append(f"{path}:{number}: {error}")
+    if not lines:
+        faults.append(f"{path}: the list is empty")
+    items = items[:limit]
+    faults += _prompt_faults(items, path)
+    if faults:
+        hidden = len(faults) - MAX_SHOWN_FAULTS
+        shown = faults[:MAX_SHOWN_FAULTS] + ([f"... and {hidden} more"] if hidden > 0 else [])
+        raise InputError("\n".join(shown))
+    return tuple(items)
+
+
+def with_recording(items: Sequence[Item]) -> tuple[Item, ...]:
+    """The items whose original recording exists: the list for `recordings` and `codec`."""
+    return tuple(item for item in items if item.recording is not None and item.recording.is_file())
+
+
+def _parse_line(line: str, number: int, folder: Path) -> Item:
+    fields = [field.strip() for field in line.split("|")]
+    prompt_text, prompt_wav, recording = "", "", ""
+    if len(fields) == 5:
+        utterance, prompt_text, prompt_wav, text, recording = fields
+    elif len(fields) == 4:
+        utterance, prompt_text, prompt_wav, text = fields
+    elif len(fields) == 3:
+        utterance, text, prompt_wav = fields
+        utterance = utterance.removesuffix(".wav")
+    elif len(fields) == 2:
+        utterance, text = fields
+    else:
+        raise InputError(
+            f"malformed line: {len(fields)} field(s) separated by '|', expected 2, 3, 4 or 5"
+        )
+    _check_utterance_id(utterance)
+    if not text:
+        raise InputError(f"empty text for utterance {utterance!r}")
+    if len(fields) >= 3 and not prompt_wav:
+        raise InputError(f"empty prompt wav for utterance {utterance!r}")
+    if len(fields) >= 4 and not prompt_text:
+        raise InputError(f"empty prompt text for utterance {utterance!r}")
+    return Item(
+        utterance=utterance,
+        text=text,
+        prompt_text=prompt_text,
+        prompt_wav=folder / prompt_wav if prompt_wav else None,
+        recording=folder / recording if recording else None,
+        line=number,
+    )
+
+
+def _check_utterance_id(utterance: str) -> None:
+    if not utterance:
+        raise InputError("empty utterance id")
+    # The id becomes a file name, so it must not be able to leave the results folder.
+    if "/" in utterance or "\\" in utterance or ".." in utterance or utterance == ".":
+        raise InputError(
+            f"utterance id {utterance!r} contains a path; it must be a plain file name"
+        )
+    if not utterance.isprintable():
+        raise InputError(f"utterance id {utterance!r} contains a control character")
+
+
+def _prompt_faults(items: Sequence[Item], path: Path) -> list[str]:
+    """Read each distinct prompt once; a fault names the first line that uses it."""
+    seen: set[Path] = set()
+    faults = []
+    for item in items:
+        if item.prompt_wav is None or item.prompt_wav in seen:
+            continue
+        seen.add(item.prompt_wav)
+        fault = _wav_fault(item.prompt_wav)
+        if fault:
+            faults.append(f"{path}:{item.line}: prompt wav {item.prompt_wav}: {fault}")
+    return faults
+
+
+def _wav_fault(path: Path) -> str | None:
+    if not path.is_file():
+        return "no such file"
+    try:
+        wave, _ = soundfile.read(path, dtype="float32")
+    except (soundfile.LibsndfileError, OSError) as error:
+        return f"not readable as audio ({error})"
+    if wave.size == 0:
+        return "contains no samples"
+    if not np.isfinite(wave).all():
+        return "contains NaN or infinite samples"
+    return None
