@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf
 
+from data.codec_batches import codec_batches, vocoder_batches
 from data.datamodule import TokenDataModule
 from lightning_modules.base import LanguageModelModule
 from lightning_modules.distill import DistillModule, Objective
+from lightning_modules.fit_codec import fit_codec, fit_vocoder
 from lightning_modules.running import RunFolder, clear_errors, software, train_in
 from lightning_modules.teacher import TeacherModule
 from mamtra.backbone.layer_plan import draw, layer_plan
@@ -46,14 +49,14 @@ def student(s: dict[str, Any]) -> tuple[LanguageModelModule, TokenDataModule]:
 
 def speech(s: dict[str, Any]) -> None:
     """The codec network or its vocoder: they read recordings and have a loop of their own."""
-    from lightning_modules.fit_codec import fit_codec, fit_vocoder
-
-    rest: Any = {k: s[k] for k in s.keys() - {"task", "overwrite", "paths", "run", "codec"}}
-    rest |= {"run": Path(s["run"]), "corpus": Path(s["paths"]["corpus"])}
+    seed_everything(s["seed"], verbose=False)
+    run, corpus, data, seed = Path(s["run"]), Path(s["paths"]["corpus"]), s["batch"], s["seed"]
     if s["task"] == "codec":
-        fit_codec(network=s["codec"]["network"], **rest)
+        batches, network = codec_batches(corpus, **data, seed=seed), s["codec"]["network"]
+        fit_codec(run, *batches, network=network, **s["training"])
     else:
-        fit_vocoder(**s["codec"], provenance={"settings": s, "software": software()}, **rest)
+        train, origin = vocoder_batches(corpus, **data, seed=seed), {"settings": s} | software()
+        fit_vocoder(run, train, **s["codec"], **s["training"], provenance=origin)
 
 
 # task: (what builds it, what it reads, the name of its export)

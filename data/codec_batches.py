@@ -4,30 +4,17 @@ Shapes: B batch, F frames at 100 Hz (a multiple of 4), M mel bands, n = F * HOP 
 """
 
 import itertools
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import IterableDataset
 
-from data.codec_features import CodecCorpus
+from data.codec_features import CodecCorpus, prepare
+from mamtra.speech.batch import CodecBatch
 from mamtra.speech.features import F0_CENTRE_HZ, HOP, normalise
 from mamtra.text.characters import CharacterTokenizer
-
-
-@dataclass
-class CodecBatch:
-    """`mel` is normalised, `log_f0` relative to the centre and 0 where unvoiced; text is for CTC."""
-
-    mel: torch.Tensor  # (B, F, M)
-    log_f0: torch.Tensor  # (B, F)
-    voiced: torch.Tensor  # (B, F), 1 where voiced
-    mask: torch.Tensor  # (B, F), 1 on valid frames
-    voice: torch.Tensor  # (B, E)
-    text: torch.Tensor  # (B, L) character ids, padded with 0
-    text_lengths: torch.Tensor  # (B,)
-    wave: torch.Tensor | None = None  # (B, n)
 
 
 def _frames(corpus: CodecCorpus, first: int, count: int) -> tuple[torch.Tensor, ...]:
@@ -147,3 +134,18 @@ class CropBatches(IterableDataset[CodecBatch]):
             text_lengths=torch.zeros(self.rows, dtype=torch.long),
             wave=torch.stack(waves),
         )
+
+
+def codec_batches(
+    corpus: Path, batch_s: float, seed: int, n_valid: int = 6
+) -> tuple[RecordingBatches, list[CodecBatch]]:
+    """Training stream and fixed validation batches of the corpus in a folder."""
+    features = prepare(corpus)
+    valid = RecordingBatches(features, "valid", batch_s, seed)
+    fixed = [valid.batch(rows, draws) for rows, draws in valid.epoch(0)[:n_valid]]
+    return RecordingBatches(features, "train", batch_s, seed), fixed
+
+
+def vocoder_batches(corpus: Path, rows: int, frames: int, seed: int) -> CropBatches:
+    """Training stream of the corpus in a folder."""
+    return CropBatches(prepare(corpus), "train", rows, frames, seed)

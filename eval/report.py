@@ -81,7 +81,7 @@ def render_html(
         results=results,
         examples=_examples(results, n_examples),
         curves=[
-            (result.line.system, Markup(result.curves_svg), result.curves_source)  # noqa: S704
+            (result.line.system, Markup(result.curves_svg), result.curves_source)
             for result in results
             if result.curves_svg
         ],

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from data.codec_batches import CodecBatch
+from lightning_modules.discriminator import MelDiscriminator
+from mamtra.speech.batch import CodecBatch
 from mamtra.speech.codec import FRAMES_PER_TOKEN, CodecNetwork, ConvBlock
 from mamtra.speech.features import N_MELS
 
@@ -32,28 +33,6 @@ class Recogniser(nn.Module):
             x = block(x, mask.unsqueeze(1))
         logits = self.outlet(x.transpose(1, 2)).float()
         return logits.unflatten(-1, (CTC_FRAMES, -1)).flatten(1, 2).log_softmax(-1)
-
-
-class MelDiscriminator(nn.Module):
-    """Patches of a mel spectrogram to real/fake scores and the features between (least-squares GAN)."""
-
-    def __init__(self, width: int = 32) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(
-            [
-                nn.Conv2d(1, width, 3, stride=2, padding=1),
-                nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
-                nn.Conv2d(2 * width, 2 * width, 3, stride=2, padding=1),
-            ]
-        )
-        self.score = nn.Conv2d(2 * width, 1, 3, padding=1)
-
-    def forward(self, mel: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        x, features = mel.unsqueeze(1), []
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), 0.2)
-            features.append(x)
-        return self.score(x), features
 
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -14,10 +14,9 @@ from lightning.pytorch.loggers import CSVLogger
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 
-from data.codec_batches import CropBatches, RecordingBatches
-from data.codec_features import prepare
 from lightning_modules.codec import CodecModule
 from lightning_modules.vocoder import VocoderModule
+from mamtra.speech.batch import CodecBatch
 from mamtra.speech.codec import CodecNetwork
 from mamtra.speech.mini_codec import MiniCodec, save_codec
 from mamtra.speech.vocoder import Vocoder
@@ -45,7 +44,7 @@ class PrintProgress(Callback):
 def _fit(
     module: L.LightningModule,
     train: Any,
-    valid: list[Any],
+    valid: list[CodecBatch],
     run: Path,
     steps: int,
     precision: str,
@@ -95,28 +94,26 @@ def _save_weights(path: Path, module: torch.nn.Module) -> None:
 
 
 def fit_codec(
-    *,
     run: Path,
-    corpus: Path,
+    train: Any,
+    valid: list[CodecBatch],
+    *,
     network: dict[str, Any],
     steps: int,
     lr: float,
-    batch_s: float,
     adversarial_from: int,
     ctc_weight: float,
     precision: str,
     accelerator: str,
-    seed: int,
 ) -> Path:
-    """Tokenizer and decoder on the corpus recordings; returns `<run>/network.safetensors`."""
+    """Tokenizer and decoder; returns `<run>/network.safetensors`.
+
+    train: endless batches with a `start_step`, as `data.codec_batches` makes them; valid: fixed ones.
+    """
     out = run / "network.safetensors"
     if out.exists():
         print(f"{out} is complete; nothing to do")
         return out
-    features = prepare(corpus)
-    train = RecordingBatches(features, "train", batch_s, seed)
-    fixed = RecordingBatches(features, "valid", batch_s, seed)
-    valid = [fixed.batch(rows, draws) for rows, draws in fixed.epoch(0)[:6]]
     module = CodecModule(
         CodecNetwork(**network),
         CharacterTokenizer().vocab_size,
@@ -132,20 +129,17 @@ def fit_codec(
 
 
 def fit_vocoder(
-    *,
     run: Path,
-    corpus: Path,
+    train: Any,
+    *,
     network: dict[str, Any],
     vocoder: dict[str, Any],
-    codec_weights: Path,
+    codec_weights: Path | str,
     steps: int,
     lr: float,
-    rows: int,
-    frames: int,
     adversarial_from: int,
     precision: str,
     accelerator: str,
-    seed: int,
     provenance: dict[str, Any],
 ) -> Path:
     """The vocoder on the codec's frames, whose smoothing it learns to mend; returns its weights' path.
@@ -156,11 +150,9 @@ def fit_vocoder(
     if out.exists():
         print(f"{out} is complete; nothing to do")
         return out
-    features = prepare(corpus)
     model = Vocoder(**vocoder)
     codec = CodecNetwork(**network)
     codec.load_state_dict(load_file(codec_weights))
-    train = CropBatches(features, "train", rows, frames, seed)
     module = VocoderModule(model, codec, lr=lr, max_steps=steps, adversarial_from=adversarial_from)
     _fit(module, train, [], run, steps, precision, accelerator)
     _save_weights(out, module.vocoder)

@@ -7,8 +7,8 @@ import lightning as L
 import torch
 from torch.nn import functional as F
 
-from data.codec_batches import CodecBatch
-from lightning_modules.codec import MelDiscriminator
+from lightning_modules.discriminator import MelDiscriminator
+from mamtra.speech.batch import CodecBatch
 from mamtra.speech.codec import FRAMES_PER_TOKEN, CodecNetwork
 from mamtra.speech.features import log_mel, normalise
 from mamtra.speech.vocoder import Vocoder

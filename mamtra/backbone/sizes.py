@@ -10,6 +10,8 @@ class BackboneSizes:
     Mamba layers use the same heads: x and B have `n_kv_heads` heads of `head_dim`, C and the
     gate have `n_heads`, and the state of one head is `head_dim x head_dim`. `mamba_rope` rotates B
     and C by position as the teacher rotates k and q (MamTra drops positions in Mamba layers).
+    `text_rate` belongs to the language model's input: text units per speech token for its progress
+    features, 0 for none (see mamtra.lm.progress).
 
     Raises ValueError, naming the field, for any size the layers cannot be built with.
     """
@@ -25,6 +27,7 @@ class BackboneSizes:
     d_conv: int = 4
     chunk: int = 64
     mamba_rope: bool = False
+    text_rate: float = 0.0
 
     def __post_init__(self) -> None:
         counts = ("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "chunk")
@@ -41,6 +44,8 @@ class BackboneSizes:
             raise ValueError(f"head_dim must be even for rotary positions, got {self.head_dim}")
         if self.rope_theta <= 0:
             raise ValueError(f"rope_theta must be positive, got {self.rope_theta}")
+        if self.text_rate < 0:
+            raise ValueError(f"text_rate must not be negative, got {self.text_rate}")
         if self.norm_eps <= 0:
             raise ValueError(f"norm_eps must be positive, got {self.norm_eps}")
 

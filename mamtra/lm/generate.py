@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mamtra.lm.sampling import Sampling, sample
-from mamtra.lm.sequence import KIND_PAD, Ids, build_prompt, eos_id
+from mamtra.lm.sequence import KIND_PAD, KIND_SPEECH, Ids, build_prompt, eos_id
 from mamtra.lm.speech_lm import SpeechLM
 
 # CosyVoice 2 uses 2 and 20 speech tokens per BPE token; a BPE token is about four characters.
@@ -119,7 +119,8 @@ def generate_batch(
     embeds, mask = _embed_prompts(model, prompts)
     logits, state = model.prefill(embeds, mask, max_length=embeds.shape[1] + most)
     prefilled = time.perf_counter()
-    rows = _decode(model, logits, state, limits, generators, settings)
+    prompted = torch.tensor([len(ids) for ids in prompt_speech_ids], device=model.device)
+    rows = _decode(model, logits, state, prompted, limits, generators, settings)
     decode_s = time.perf_counter() - prefilled
     return [
         GenerateResult(tokens, hit_max, prefilled - started, decode_s) for tokens, hit_max in rows
@@ -142,11 +143,12 @@ def _decode(
     model: SpeechLM,
     logits: Tensor,
     state,
+    prompted: Tensor,
     limits: list[tuple[int, int]],
     generators: Sequence[torch.Generator],
     settings: Sampling,
 ) -> list[tuple[list[int], bool]]:
-    """The token loop. Returns (tokens, hit_max) per row."""
+    """The token loop. prompted (B,): speech tokens of each prompt. Returns (tokens, hit_max) per row."""
     n_rows, first_stop = len(limits), eos_id(model.speech_vocab)
     fewest = [limit[0] for limit in limits]
     most = [limit[1] for limit in limits]
@@ -158,6 +160,7 @@ def _decode(
     tokens: list[list[int]] = [[] for _ in range(n_rows)]
     hit_max = [True] * n_rows
     running = set(range(n_rows))
+    speech = torch.full((n_rows, 1), KIND_SPEECH, dtype=torch.int8, device=model.device)
     for i in range(max(most)):
         for row in running:
             if i < fewest[row]:
@@ -177,6 +180,6 @@ def _decode(
                 running.discard(row)
         if not running or i + 1 == max(most):
             break
-        embeds = model.speech_embedding(drawn)[:, None]
+        embeds = model.embed(drawn[:, None], speech, spoken=prompted + i)
         logits = model.step(embeds, state)[:, 0]
     return list(zip(tokens, hit_max, strict=True))

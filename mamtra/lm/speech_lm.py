@@ -13,6 +13,7 @@ from mamtra.backbone.decoder import Decoder
 from mamtra.backbone.layer_plan import LayerPlan
 from mamtra.backbone.sizes import BackboneSizes
 from mamtra.backbone.state import DecodeState
+from mamtra.lm.progress import progress_features
 from mamtra.lm.sequence import KIND_SPECIAL, KIND_SPEECH, KIND_TEXT, N_EXTRA, N_SPECIAL
 
 
@@ -51,6 +52,9 @@ class SpeechLM(nn.Module):
         self.speech_embedding = nn.Embedding(speech_vocab + N_EXTRA, sizes.d_model)
         self.backbone = Decoder(sizes, plan, dropout)
         self.llm_decoder = nn.Linear(sizes.d_model, speech_vocab + N_EXTRA)
+        if sizes.text_rate:
+            # The features start as loud as the embeddings they are added to.
+            self.progress_scale = nn.Parameter(torch.tensor(0.85 * sizes.d_model**-0.5))
         self._init_weights()
 
     @property
@@ -81,10 +85,11 @@ class SpeechLM(nn.Module):
             for projection in (layer.mixer.out_proj, layer.mlp.down_proj):  # type: ignore[union-attr]
                 projection.weight.div_((2 * self.sizes.n_layers) ** 0.5)  # type: ignore[union-attr]
 
-    def embed(self, ids: Tensor, kinds: Tensor) -> Tensor:
+    def embed(self, ids: Tensor, kinds: Tensor, spoken: Tensor | int = 0) -> Tensor:
         """ids (B, T) int64, kinds (B, T) int8 -> (B, T, D); padding becomes zeros.
 
-        Raises IndexError (from the lookup) for an id outside the table of its kind.
+        spoken: speech tokens that came before these positions, one number or (B,); only progress
+        features read it. Raises IndexError (from the lookup) for an id outside the table of its kind.
         """
 
         def rows(table: nn.Embedding, kind: int) -> Tensor:
@@ -92,11 +97,16 @@ class SpeechLM(nn.Module):
             found = table(ids.masked_fill(~here, 0))
             return found.masked_fill(~here[..., None], 0.0)
 
-        return (
+        embeds = (
             rows(self.speech_embedding, KIND_SPEECH)
             + rows(self.text_embedding, KIND_TEXT)
             + rows(self.llm_embedding, KIND_SPECIAL)
         )
+        rate = self.sizes.text_rate
+        if not rate:
+            return embeds
+        features = progress_features(kinds, spoken, rate, embeds.shape[-1])
+        return embeds + self.progress_scale * features
 
     def forward(
         self, embeds: Tensor, mask: Tensor | None = None, output_hidden: bool = False

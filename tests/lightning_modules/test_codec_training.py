@@ -51,30 +51,33 @@ def synthetic_corpus() -> CodecCorpus:
         pitches.append(np.full(n_frames, f0, dtype=np.float32))
     voices = {f"v{k}": rng.standard_normal((3, 256)).astype(np.float32) for k in range(2)}
     return CodecCorpus(
-        pd.DataFrame(rows), np.concatenate(waves), np.concatenate(mels), np.concatenate(pitches), voices
+        pd.DataFrame(rows),
+        np.concatenate(waves),
+        np.concatenate(mels),
+        np.concatenate(pitches),
+        voices,
     )
 
 
 @pytest.fixture
-def corpus(monkeypatch) -> CodecCorpus:
-    made = synthetic_corpus()
-    monkeypatch.setattr(runs, "prepare", lambda folder: made)
-    return made
+def corpus() -> CodecCorpus:
+    return synthetic_corpus()
 
 
 def fit(tmp_path, steps, **changes):
+    made = synthetic_corpus()
+    valid = RecordingBatches(made, "valid", 2.0)
     settings = {
         "run": tmp_path / "codec",
-        "corpus": tmp_path,
+        "train": RecordingBatches(made, "train", 2.0),
+        "valid": [valid.batch(rows, draws) for rows, draws in valid.epoch(0)],
         "network": NETWORK,
         "steps": steps,
         "lr": 3e-3,
-        "batch_s": 2.0,
         "adversarial_from": 6,
         "ctc_weight": 0.1,
         "precision": "32-true",
         "accelerator": "cpu",
-        "seed": 0,
     }
     torch.manual_seed(0)
     return runs.fit_codec(**{**settings, **changes})
@@ -111,18 +114,15 @@ def test_codec_then_vocoder_export_a_codec_that_loads(corpus, tmp_path, capsys):
     weights = fit(tmp_path, steps=30)
     out = runs.fit_vocoder(
         run=tmp_path / "vocoder",
-        corpus=tmp_path,
+        train=CropBatches(corpus, "train", rows=4, frames=16),
         network=NETWORK,
         vocoder=VOCODER,
         codec_weights=weights,
         steps=8,
         lr=1e-3,
-        rows=4,
-        frames=16,
         adversarial_from=4,
         precision="32-true",
         accelerator="cpu",
-        seed=0,
         provenance={"made": "in a test"},
     )
     codec = load_codec(tmp_path / "vocoder" / "codec")
@@ -134,13 +134,13 @@ def test_codec_then_vocoder_export_a_codec_that_loads(corpus, tmp_path, capsys):
     assert "nothing to do" in capsys.readouterr().out
 
 
-def test_training_lowers_the_mel_loss(corpus, tmp_path):
+def test_training_lowers_the_mel_loss(tmp_path):
     fit(tmp_path, steps=60, adversarial_from=1000)
     log = pd.read_csv(tmp_path / "codec" / "log" / "metrics.csv")["train/mel"].dropna()
     assert log.iloc[-1] < 0.8 * log.iloc[0]
 
 
-def test_a_resumed_codec_run_ends_with_the_weights_of_an_uninterrupted_one(corpus, tmp_path):
+def test_a_resumed_codec_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path):
     whole = load_file(fit(tmp_path, steps=30, run=tmp_path / "whole"))
     original, runs.ModelCheckpoint = runs.ModelCheckpoint, _CheckpointThenStop
     try:

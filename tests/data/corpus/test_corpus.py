@@ -55,7 +55,10 @@ def test_pilot_shows_every_candidate_word():
 def test_no_test_sentence_and_no_test_voice_is_in_training():
     voices = draw_voices(CANDIDATE_VOICES, SEED)
     table = pd.DataFrame(plan_corpus(SCREEN, voices, hours=2))
-    held_out, train = table[table["split"].isin(["test", "prompt"])], table[table["split"] == "train"]
+    held_out, train = (
+        table[table["split"].isin(["test", "prompt"])],
+        table[table["split"] == "train"],
+    )
     assert not set(held_out["text"]) & set(train["text"])
     assert not set(held_out["voice"]) & set(train["voice"])
     assert not set(table[table["split"] == "valid"]["text"]) & set(train["text"])

@@ -235,3 +235,11 @@ def test_bad_masks_are_refused():
         sequence_context(4, torch.ones(1, 3, dtype=torch.bool), sizes, device)
     with pytest.raises(ValueError, match="contiguous"):
         sequence_context(4, torch.tensor([[True, False, True, True]]), sizes, device)
+
+
+def test_no_attention_row_is_empty_under_left_padding():
+    """A softmax over nothing is NaN in some kernels, which padding would then pass on."""
+    mask = torch.tensor([[False, False, True, True], [True] * 4])
+    context = sequence_context(4, mask, build(PLANS["hybrid"]).sizes, torch.device("cpu"))
+    assert bool(context.attention_mask.any(dim=-1).all())
+    assert context.attention_mask[0, 0, 2:, :2].sum() == 0
