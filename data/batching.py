@@ -95,7 +95,8 @@ def plan_epoch(
 class TokenBudgetSampler:
     """Endless batch sampler of one rank that starts after `start_step` batches.
 
-    Yields lists of `Members`. One batch is one optimiser step, so `start_step` is the trainer's
+    In the first `single_epochs` epochs no utterances are paired: short texts are where a model that
+    starts from nothing finds the alignment. Yields lists of `Members`. One batch is one optimiser step, so `start_step` is the trainer's
     step count: saving that number saves the position, mid-epoch too. Raises ValueError, naming the
     utterance, when one is longer than `max_tokens` by itself.
     """
@@ -109,6 +110,7 @@ class TokenBudgetSampler:
         rank: int = 0,
         world_size: int = 1,
         start_step: int = 0,
+        single_epochs: int = 0,
     ):
         if not 0 <= pair_probability <= 1:
             raise ValueError(f"pair_probability must be in [0, 1], not {pair_probability}")
@@ -117,11 +119,13 @@ class TokenBudgetSampler:
         check_lengths(table, max_tokens)
         self.table, self.max_tokens, self.pair_probability = table, max_tokens, pair_probability
         self.seed, self.rank, self.world_size, self.start_step = seed, rank, world_size, start_step
+        self.single_epochs = single_epochs
 
     def epoch_batches(self, epoch: int) -> list[list[Members]]:
         """This rank's batches of `epoch`."""
+        probability = 0.0 if epoch < self.single_epochs else self.pair_probability
         plan = plan_epoch(
-            self.table, self.max_tokens, self.pair_probability, self.seed, epoch, self.world_size
+            self.table, self.max_tokens, probability, self.seed, epoch, self.world_size
         )
         return plan[self.rank]
 

@@ -50,10 +50,12 @@ class TokenDataModule(lightning.LightningDataModule):
         pair_probability: float,
         seed: int,
         num_workers: int = 0,
+        single_epochs: int = 0,
     ):
         super().__init__()
         self.speech_vocab, self.max_tokens = speech_vocab, max_tokens
         self.pair_probability, self.seed, self.num_workers = pair_probability, seed, num_workers
+        self.single_epochs = single_epochs
         # Read at once: a bad table has to stop the run before a model is built.
         self.train_table = read_token_table(tokens_path, "train", tokenizer, speech_vocab)
         self.valid_table = read_token_table(tokens_path, "valid", tokenizer, speech_vocab)
@@ -70,6 +72,7 @@ class TokenDataModule(lightning.LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
             start_step=trainer.global_step if trainer else 0,
+            single_epochs=self.single_epochs,
         )
         return self._loader(self.train_table, sampler)
 
