@@ -30,9 +30,9 @@ def token_data(s: dict[str, Any], codes: int) -> TokenDataModule:
 
 def teacher(s: dict[str, Any]) -> tuple[LanguageModelModule, TokenDataModule]:
     """An all-attention SpeechLM from scratch."""
-    sizes, codes = BackboneSizes(**s["model"]["sizes"]), s["model"]["speech_vocab"]
+    sizes, codes = BackboneSizes(**s["lm"]["sizes"]), s["lm"]["speech_vocab"]
     tokens, plan = token_data(s, codes), layer_plan(sizes.n_layers, "1:0", "blockbeg")
-    lm = SpeechLM(sizes, plan, TEXT.vocab_size, codes, dropout=s["model"]["dropout"])
+    lm = SpeechLM(sizes, plan, TEXT.vocab_size, codes, dropout=s["lm"]["dropout"])
     return TeacherModule(lm, s["optimizer"], s["label_smoothing"]), tokens
 
 

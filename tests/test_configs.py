@@ -92,7 +92,7 @@ def test_every_optimizer_and_trainer_composes(optimizer, trainer):
         s = resolved(f"experiment={experiment}", f"optimizer={optimizer}", f"trainer={trainer}")
         assert s["optimizer"]["recipe"] in RECIPES
         assert s["trainer"]["accelerator"] == ("cpu" if trainer == "cpu" else "gpu")
-    BackboneSizes(**resolved("experiment=mini_teacher")["model"]["sizes"])
+    BackboneSizes(**resolved("experiment=mini_teacher")["lm"]["sizes"])
 
 
 def test_paths_move_together():

@@ -87,7 +87,7 @@ def test_distil_reuse_refuse_overwrite(train, tmp_path):
 
 def test_a_teacher_trains_from_scratch(train, tmp_path):
     sizes = "{d_model: 16, n_layers: 2, n_heads: 2, n_kv_heads: 1, head_dim: 8, d_ff: 32}"
-    train("experiment=mini_teacher", *SHORT, f"model.sizes={sizes}", "model.speech_vocab=11")
+    train("experiment=mini_teacher", *SHORT, f"lm.sizes={sizes}", "lm.speech_vocab=11")
     assert load_lm(tmp_path / "runs/mini_teacher/teacher").plan == ("attention", "attention")
 
 

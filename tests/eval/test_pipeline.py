@@ -1,0 +1,178 @@
+"""Synthesis, cross-entropy and the command line on a tiny random model: plumbing, not quality."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from rich.console import Console
+
+from eval.cross_entropy import cross_entropy, derangement, read_held_out
+from eval.files import InputError, read_jsonl
+from eval.pipeline import build_systems, name_systems, synthesize_systems
+from eval.systems import ModelVoicer, stable_seed
+from eval.testset import read_meta
+from mamtra.backbone.sizes import BackboneSizes
+from mamtra.lm.checkpoint import load_lm, save_lm
+from mamtra.lm.speech_lm import SpeechLM
+from mamtra.speech.codec import CodecNetwork
+from mamtra.speech.mini_codec import MiniCodec, save_codec
+from mamtra.speech.vocoder import Vocoder
+from mamtra.text.characters import CharacterTokenizer
+
+ROOT = Path(__file__).resolve().parents[2]
+NETWORK = {
+    "width": 8,
+    "fine_width": 8,
+    "levels": [8, 5, 5, 5],
+    "n_encoder_blocks": 1,
+    "n_decoder_blocks": 1,
+    "n_fine_blocks": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A folder with a codec, a model, a prompt, a recording and a two-line test set."""
+    folder = tmp_path_factory.mktemp("world")
+    torch.manual_seed(0)
+    vocoder = {"width": 8, "n_blocks": 1}
+    codec = MiniCodec(CodecNetwork(**NETWORK), Vocoder(**vocoder))
+    save_codec(folder, codec, {"network": NETWORK, "vocoder": vocoder}, {})
+    sizes = BackboneSizes(
+        d_model=16, n_layers=2, n_heads=2, n_kv_heads=1, head_dim=8, d_ff=16, text_rate=0.75
+    )
+    lm = SpeechLM(sizes, ("attention", "mamba"), CharacterTokenizer().vocab_size, 1000)
+    save_lm(folder / "model", lm, {})
+    rng = np.random.default_rng(0)
+    soundfile.write(folder / "p.wav", 0.1 * rng.standard_normal(16000), 16000)
+    soundfile.write(folder / "r.wav", 0.1 * rng.standard_normal(8000), 16000)
+    (folder / "meta.lst").write_text(
+        "a|hi there|p.wav|go on|r.wav\nb|hi there|p.wav|stop|none.wav\n"
+    )
+    return folder
+
+
+def systems(world, out, models, sampling=None, seed_index=0):
+    return build_systems(
+        models,
+        read_meta(world / "meta.lst"),
+        out,
+        codec_folder=world,
+        seed_index=seed_index,
+        sampling=sampling or {},
+        device="cpu",
+    )
+
+
+def test_a_second_synthesis_reuses_and_a_changed_setting_does_not(world, tmp_path, monkeypatch):
+    said = []
+    original = ModelVoicer.say
+    monkeypatch.setattr(
+        ModelVoicer,
+        "say",
+        lambda self, item: (said.append(item.utterance), original(self, item))[1],
+    )
+    models, console = {"m": str(world / "model")}, Console(quiet=True)
+
+    def run(**changes):
+        said.clear()
+        synthesize_systems(systems(world, tmp_path, models, **changes), 2, console)
+        return list(said)
+
+    assert run() == ["a", "b"]
+    first = {p.name: p.read_bytes() for p in (tmp_path / "m" / "wavs").iterdir()}
+    assert run() == []
+    (tmp_path / "m" / "wavs" / "a.wav").write_bytes(b"damaged")
+    assert run() == ["a"]
+    assert {p.name: p.read_bytes() for p in (tmp_path / "m" / "wavs").iterdir()} == first
+    with (tmp_path / "m" / "synth.jsonl").open("a") as stream:
+        stream.write('{"utterance": "b", "sta')  # a kill in the middle of a line
+    assert run() == []
+    assert run(sampling={"temperature": 0.5}) == ["a", "b"]
+    assert run(seed_index=1) == ["a", "b"]
+
+
+def test_recordings_and_codec_are_asked_only_where_a_recording_exists(world, tmp_path):
+    these = systems(world, tmp_path, {"recordings": "recordings", "codec": "codec"})
+    synthesize_systems(these, 2, Console(quiet=True))
+    floor, _ = soundfile.read(tmp_path / "recordings" / "wavs" / "a.wav")
+    original, _ = soundfile.read(world / "r.wav")
+    assert np.abs(floor - original).max() < 1e-4
+    assert [r["utterance"] for r in read_jsonl(tmp_path / "codec" / "synth.jsonl")] == ["a"]
+
+
+def test_seeds_depend_on_utterance_and_index_only():
+    assert stable_seed("a", 0) == stable_seed("a", 0) != stable_seed("a", 1)
+    assert stable_seed("a", 0) == 4007838831366158568
+
+
+def test_bad_inputs_stop_before_a_model_loads(world, tmp_path):
+    with pytest.raises(InputError, match="no such model folder"):
+        systems(world, tmp_path, {"m": str(world / "nowhere")})
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"model\.safetensors is missing"):
+        systems(world, tmp_path, {"m": str(tmp_path / "empty")})
+    (world / "odd.lst").write_text("a|hi|p.wav|naïve|r.wav\n")
+    with pytest.raises(InputError, match="line 1, utterance 'a': character 'ï'"):
+        build_systems(
+            {"m": str(world / "model")},
+            read_meta(world / "odd.lst"),
+            tmp_path,
+            codec_folder=world,
+            seed_index=0,
+            sampling={},
+            device="cpu",
+        )
+
+
+def test_names_of_systems():
+    assert name_systems(["runs/x/student", "codec"]) == {
+        "x-student": "runs/x/student",
+        "codec": "codec",
+    }
+    with pytest.raises(InputError, match="two systems"):
+        name_systems(["a/teacher", "b/teacher"])
+    with pytest.raises(InputError, match="no model given"):
+        name_systems([])
+    with pytest.raises(InputError, match="plain folder name"):
+        name_systems({"../x": "codec"})
+
+
+def test_cross_entropy_counts_the_targets_own_tokens_and_the_end(world, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [("p", "prompt", "hi", 5), ("a", "test", "go on", 7), ("b", "test", "stop", 3)]
+    table = pd.DataFrame(
+        [
+            {
+                "utterance": u,
+                "split": s,
+                "text": t,
+                "voice": "v",
+                "tokens": rng.integers(0, 1000, n),
+            }
+            for u, s, t, n in rows
+        ]
+    )
+    table.to_parquet(tmp_path / "tokens.parquet")
+    held_out = read_held_out(tmp_path / "tokens.parquet")
+    lm = load_lm(world / "model")
+    result = cross_entropy(lm, held_out, name="m", console=Console(quiet=True))
+    assert (result.n_tokens, result.n_utterances) == (7 + 1 + 3 + 1, 2)
+    assert result.nats_per_token == pytest.approx(np.log(1003), abs=0.5)
+    alone = cross_entropy(lm, held_out, name="m", console=Console(quiet=True), max_tokens=1)
+    assert alone.nats_per_token == pytest.approx(result.nats_per_token, abs=1e-5)
+    assert all(i != j for i, j in enumerate(derangement(50, 3)))
+
+
+def test_command_line_errors_are_one_message_without_traceback(world, tmp_path):
+    command = [sys.executable, str(ROOT / "evaluate.py"), f"testset.meta={world}/meta.lst"]
+    command += ["model=nowhere", f"out={tmp_path}", f"system.codec={world}"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 2
+    assert "no such model folder: nowhere" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
