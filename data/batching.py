@@ -96,8 +96,10 @@ class TokenBudgetSampler:
     """Endless batch sampler of one rank that starts after `start_step` batches.
 
     In the first `single_epochs` epochs no utterances are paired: short texts are where a model that
-    starts from nothing finds the alignment. Yields lists of `Members`. One batch is one optimiser step, so `start_step` is the trainer's
-    step count: saving that number saves the position, mid-epoch too. Raises ValueError, naming the
+    starts from nothing finds the alignment.
+
+    Yields lists of `Members`. One batch is one optimiser step, so `start_step` is the trainer's step
+    count: saving that number saves the position, mid-epoch too. Raises ValueError, naming the
     utterance, when one is longer than `max_tokens` by itself.
     """
 
