@@ -238,10 +238,12 @@ def fit(
     checkpoint_minutes: float,
     nonfinite_limit: int,
     export: str,
+    export_dtype: str,
 ) -> Path:
     """Trains `module.model` to `steps` in `run`, from its last checkpoint if it has one.
 
-    Returns the exported folder; `export` is "best" (by validation) or "last". Raises RunError for a
+    Returns the exported folder; `export` is "best" (by validation) or "last",
+    `export_dtype` the precision of the exported weights (`mamtra.lm.checkpoint.DTYPES`). Raises RunError for a
     broken checkpoint, NonFiniteLossError, Interrupted.
     """
     if export not in EXPORTS:
@@ -285,5 +287,5 @@ def fit(
             "software": software(),
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
-        save_lm(run.export, model, provenance)
+        save_lm(run.export, model, provenance, export_dtype)
     return run.export

@@ -78,6 +78,7 @@ TRAINER = {
     "checkpoint_minutes": 100.0,
     "nonfinite_limit": 3,
     "export": "last",
+    "export_dtype": "fp32",
 }
 
 
