@@ -24,15 +24,17 @@ F0_MIN_HZ, F0_MAX_HZ, F0_CENTRE_HZ = 60.0, 350.0, 130.0
 @lru_cache(maxsize=1)
 def _mel_filters() -> torch.Tensor:
     """(N_FFT/2+1, M) triangular filters with unit area (Slaney), as librosa builds them."""
-    return torchaudio.functional.melscale_fbanks(
-        N_FFT // 2 + 1,
-        F_MIN_HZ,
-        F_MAX_HZ,
-        N_MELS,
-        SAMPLE_RATE_HZ,
-        norm="slaney",
-        mel_scale="slaney",
-    )
+    # Cached beyond the call: a tensor made in inference mode could not take part in training later.
+    with torch.inference_mode(False):
+        return torchaudio.functional.melscale_fbanks(
+            N_FFT // 2 + 1,
+            F_MIN_HZ,
+            F_MAX_HZ,
+            N_MELS,
+            SAMPLE_RATE_HZ,
+            norm="slaney",
+            mel_scale="slaney",
+        )
 
 
 def frame_count(samples: int) -> int:

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from mamtra.speech import features
 from mamtra.speech.codec import FSQ, N_ACOUSTIC, CodecNetwork
 from mamtra.speech.features import HOP, SAMPLE_RATE_HZ, frame_count, log_mel
 from mamtra.speech.mini_codec import MiniCodec, load_codec, save_codec
@@ -26,6 +27,15 @@ VOCODER = {"width": 8, "n_blocks": 1}
 def codec() -> MiniCodec:
     torch.manual_seed(0)
     return MiniCodec(CodecNetwork(**NETWORK), Vocoder(**VOCODER)).eval()
+
+
+def test_mel_filters_made_in_inference_mode_can_train_later():
+    features._mel_filters.cache_clear()
+    with torch.inference_mode():
+        log_mel(torch.randn(1600))
+    wave = torch.randn(1600, requires_grad=True)
+    log_mel(wave).sum().backward()
+    assert wave.grad is not None and wave.grad.abs().sum() > 0
 
 
 def test_fsq_codes_round_trip_over_the_whole_codebook():
