@@ -33,7 +33,7 @@ def teacher(s: dict[str, Any]) -> tuple[LanguageModelModule, TokenDataModule]:
     sizes, codes = BackboneSizes(**s["lm"]["sizes"]), s["lm"]["speech_vocab"]
     tokens, plan = token_data(s, codes), layer_plan(sizes.n_layers, "1:0", "blockbeg")
     lm = SpeechLM(sizes, plan, TEXT.vocab_size, codes, dropout=s["lm"]["dropout"])
-    return TeacherModule(lm, s["optimizer"], s["label_smoothing"]), tokens
+    return TeacherModule(lm, s["optimizer"], s["label_smoothing"], s["alignment"]), tokens
 
 
 def student(s: dict[str, Any]) -> tuple[LanguageModelModule, TokenDataModule]:

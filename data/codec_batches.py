@@ -21,8 +21,16 @@ def _frames(corpus: CodecCorpus, first: int, count: int) -> tuple[torch.Tensor, 
     mel = torch.from_numpy(np.asarray(corpus.mel[first : first + count], dtype=np.float32))
     f0 = torch.from_numpy(np.asarray(corpus.f0[first : first + count]).copy())
     voiced = (f0 > 0).float()
-    log_f0 = torch.where(f0 > 0, (f0.clamp_min(1.0) / F0_CENTRE_HZ).log(), 0.0)
-    return normalise(mel), log_f0, voiced
+    return normalise(mel), torch.from_numpy(_bridged_log_f0(f0.numpy())), voiced
+
+
+def _bridged_log_f0(f0: np.ndarray) -> np.ndarray:
+    """(F,) Hz to log(f0 / centre), interpolated over unvoiced frames; 0 when all are."""
+    voiced = np.flatnonzero(f0)
+    if not len(voiced):
+        return np.zeros_like(f0)
+    log_f0 = np.log(f0[voiced] / F0_CENTRE_HZ)
+    return np.interp(np.arange(len(f0)), voiced, log_f0).astype(np.float32)
 
 
 class RecordingBatches(IterableDataset[CodecBatch]):

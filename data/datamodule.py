@@ -7,15 +7,17 @@ from pathlib import Path
 
 import lightning
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from data.batching import Members, TokenBudgetSampler, check_lengths, pack_batches, pair_utterances
 from data.tokens import TextTokenizer, TokenTable, read_token_table
-from mamtra.lm.sequence import SequenceBatch, build_sequence, collate
+from mamtra.lm.sequence import SequenceBatch, alignment_targets, build_sequence, collate
 
 
 class SequenceDataset(Dataset):
-    """Maps the table rows of one sequence to its (ids, kinds, targets), each (T,), and its name."""
+    """Maps the table rows of one sequence to its (ids, kinds, targets), its alignment targets (None
+    without alignments), each (T,), and its name."""
 
     def __init__(self, table: TokenTable, speech_vocab: int):
         self.table, self.speech_vocab = table, speech_vocab
@@ -24,13 +26,22 @@ class SequenceDataset(Dataset):
         text_ids = torch.cat([self.table.text_ids[i] for i in members])
         speech_ids = torch.cat([self.table.speech_ids[i] for i in members])
         name = "+".join(self.table.utterances[i] for i in members)
-        return build_sequence(text_ids, speech_ids, self.speech_vocab), name
+        return build_sequence(text_ids, speech_ids, self.speech_vocab), self._aligned(members), name
+
+    def _aligned(self, members: Members) -> Tensor | None:
+        if self.table.alignments is None:
+            return None
+        lengths = [len(self.table.text_ids[i]) for i in members]
+        starts = [sum(lengths[:n]) for n in range(len(members))]
+        rows = zip(members, starts, strict=True)
+        joined = torch.cat([self.table.alignments[i] + start for i, start in rows])
+        return alignment_targets(sum(lengths), joined)
 
 
 def collate_named(items: Sequence[tuple]) -> SequenceBatch:
     """Right-padded batch of dataset items."""
-    sequences, names = zip(*items, strict=True)
-    return collate(list(sequences), list(names))
+    sequences, aligned, names = zip(*items, strict=True)
+    return collate(list(sequences), list(names), None if aligned[0] is None else list(aligned))
 
 
 class TokenDataModule(lightning.LightningDataModule):

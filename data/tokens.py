@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 COLUMNS = ("utterance", "split", "text", "voice", "tokens")
+ALIGNMENT = "alignment"  # optional: only a teacher trained from scratch needs it
 
 
 class TextTokenizer(Protocol):
@@ -27,13 +28,15 @@ class TokenTable:
     """The utterances of one split, in the file's order.
 
     Fields: `utterances` and `voices` are names; `text_ids[i]` (L_i,) int64; `speech_ids[i]` (T_i,)
-    int64.
+    int64. `alignments[i]` (T_i,) int64 is the index of the text token that each speech token speaks;
+    None when the file has no such column.
     """
 
     utterances: tuple[str, ...]
     voices: tuple[str, ...]
     text_ids: tuple[Tensor, ...]
     speech_ids: tuple[Tensor, ...]
+    alignments: tuple[Tensor, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -52,7 +55,8 @@ def read_token_table(
     Raises FileNotFoundError when `path` is missing, and ValueError, naming the utterance where
     there is one, for a file that is not parquet, a missing column, a duplicate utterance id (in any
     split), an unknown or empty split, an empty text or token list, a token id outside
-    0..codebook_size-1, and a text with a character outside the tokenizer's alphabet.
+    0..codebook_size-1, a text with a character outside the tokenizer's alphabet, and an alignment that
+    does not name one text token for each speech token.
     """
     path = Path(path)
     if not path.is_file():
@@ -79,11 +83,20 @@ def read_token_table(
         where = f"token table {path}, utterance {utterance!r}"
         text_ids.append(_encode(text, tokenizer, where))
         speech_ids.append(_check_tokens(tokens, codebook_size, where))
+    alignments = None
+    if ALIGNMENT in frame.columns:
+        alignments = tuple(
+            _check_alignment(row, text, speech, f"token table {path}, utterance {name!r}")
+            for row, text, speech, name in zip(
+                rows[ALIGNMENT], text_ids, speech_ids, rows["utterance"], strict=True
+            )
+        )
     return TokenTable(
         utterances=tuple(rows["utterance"]),
         voices=tuple(rows["voice"]),
         text_ids=tuple(text_ids),
         speech_ids=tuple(speech_ids),
+        alignments=alignments,
     )
 
 
@@ -104,4 +117,15 @@ def _check_tokens(tokens: Sequence[int] | None, codebook_size: int, where: str) 
     if low < 0 or high >= codebook_size:
         wrong = low if low < 0 else high
         raise ValueError(f"{where}: speech token {wrong} is outside 0..{codebook_size - 1}")
+    return ids
+
+
+def _check_alignment(
+    alignment: Sequence[int] | None, text: Tensor, speech: Tensor, where: str
+) -> Tensor:
+    ids = torch.tensor([] if alignment is None else list(alignment), dtype=torch.long)
+    if len(ids) != len(speech):
+        raise ValueError(f"{where}: {len(ids)} alignments for {len(speech)} speech tokens")
+    if not 0 <= int(ids.min()) <= int(ids.max()) < len(text):
+        raise ValueError(f"{where}: the alignment leaves the {len(text)} text tokens")
     return ids

@@ -1,38 +1,46 @@
 """Training of the mini codec: reconstruction, recognition from the codes, then a mel discriminator.
 
+The tokenizer hears every recording with its frequency axis stretched by a random factor, the decoder must
+restore it with the voice embedding: codes that carried the voice would be of no use (FreeVC, 2210.15418,
+section 2.3.1). A second stretch of the same recording must give the same codes.
+
 Shapes: B batch, F frames at 100 Hz, T = F/4 tokens, M mel bands, C FSQ channels.
 """
 
+import math
+
 import lightning as L
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from lightning_modules.discriminator import MelDiscriminator
 from mamtra.speech.batch import CodecBatch
-from mamtra.speech.codec import FRAMES_PER_TOKEN, CodecNetwork, ConvBlock
-from mamtra.speech.features import N_MELS
+from mamtra.speech.codec import FRAMES_PER_TOKEN, CodecNetwork
+from mamtra.speech.features import F_MAX_HZ, F_MIN_HZ, N_MELS
+from mamtra.speech.recogniser import CTC_FRAMES, Recogniser
 
-# Two CTC frames a token: fast speech has almost as many letters as tokens.
-CTC_FRAMES = 2
+# Half the range of log stretch factors: the corpus' voices differ about as much in formants.
+MAX_LOG_STRETCH = 0.2
+LOG_STEP = math.log(6.4) / 27
 
 
-class Recogniser(nn.Module):
-    """Characters from the codes alone: makes the tokens say what was said. Dropped after training."""
+def _slaney(hz: torch.Tensor) -> torch.Tensor:
+    """Hz to Slaney's mel scale: linear up to 1 kHz, logarithmic above."""
+    return torch.where(hz < 1000, hz * 3 / 200, 15 + (hz / 1000).log() / LOG_STEP)
 
-    def __init__(self, n_codes: int, vocab_size: int, width: int = 192) -> None:
-        super().__init__()
-        self.inlet = nn.Conv1d(n_codes, width, 3, padding=1)
-        self.blocks = nn.ModuleList(ConvBlock(width) for _ in range(3))
-        self.outlet = nn.Linear(width, CTC_FRAMES * (vocab_size + 1))
 
-    def forward(self, codes: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """(B, T, C) to log-probabilities (B, CTC_FRAMES * T, vocab_size + 1); blank is the last id."""
-        x = self.inlet(codes.transpose(1, 2))
-        for block in self.blocks:
-            x = block(x, mask.unsqueeze(1))
-        logits = self.outlet(x.transpose(1, 2)).float()
-        return logits.unflatten(-1, (CTC_FRAMES, -1)).flatten(1, 2).log_softmax(-1)
+def stretch_frequency(mel: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    """(B, F, M) mels with all frequencies multiplied by `factors` (B,); ends repeat the outer bands."""
+    low, high = (_slaney(torch.tensor(f)) for f in (F_MIN_HZ, F_MAX_HZ))
+    low, high = low.to(mel.device), high.to(mel.device)
+    bands = torch.lerp(low, high, torch.linspace(0, 1, N_MELS, device=mel.device))
+    hz = torch.where(bands < 15, bands * 200 / 3, 1000 * (LOG_STEP * (bands - 15)).exp())
+    source = _slaney(hz / factors[:, None])
+    position = ((source - low) / (high - low) * (N_MELS - 1)).clamp(0, N_MELS - 1)
+    below = position.floor().clamp(max=N_MELS - 2)
+    weight = (position - below).unsqueeze(1).to(mel.dtype)
+    index = below.long().unsqueeze(1).expand(mel.shape)
+    return torch.lerp(mel.gather(2, index), mel.gather(2, index + 1), weight)
 
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -51,6 +59,7 @@ class CodecModule(L.LightningModule):
         max_steps: int,
         adversarial_from: int,
         ctc_weight: float,
+        consistency_weight: float = 0.2,
         adversarial_weight: float = 0.05,
         feature_weight: float = 0.5,
     ) -> None:
@@ -62,7 +71,7 @@ class CodecModule(L.LightningModule):
         self.discriminator = MelDiscriminator()
         self.blank = vocab_size
         self.lr, self.max_steps, self.adversarial_from = lr, max_steps, adversarial_from
-        self.ctc_weight = ctc_weight
+        self.ctc_weight, self.consistency_weight = ctc_weight, consistency_weight
         self.adversarial_weight, self.feature_weight = adversarial_weight, feature_weight
 
     def configure_optimizers(self):
@@ -77,7 +86,12 @@ class CodecModule(L.LightningModule):
     def losses(self, batch: CodecBatch) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Loss terms (masked means) and the predicted mels (B, F, M)."""
         token_mask = batch.mask[:, ::FRAMES_PER_TOKEN]
-        codes = self.network.tokenizer(batch.mel, batch.mask)
+        terms = {}
+        if self.training:
+            codes, other = self._stretched_codes(batch)
+            terms["consistency"] = masked_mean((codes - other).abs(), token_mask.unsqueeze(-1))
+        else:
+            codes = self.network.tokenizer(batch.mel, batch.mask)
         frames = self.network.decoder(codes, batch.voice, token_mask).float()
         mel, log_f0, voicing = frames[..., :N_MELS], frames[..., N_MELS], frames[..., N_MELS + 1]
         error = mel - batch.mel
@@ -91,7 +105,7 @@ class CodecModule(L.LightningModule):
             blank=self.blank,
             zero_infinity=True,
         )
-        terms = {
+        terms |= {
             "mel": masked_mean(error.abs(), mask) + masked_mean(error.square(), mask),
             "pitch": masked_mean((log_f0 - batch.log_f0).abs(), batch.mask * batch.voiced),
             "voicing": masked_mean(
@@ -102,11 +116,21 @@ class CodecModule(L.LightningModule):
         }
         return terms, mel
 
+    def _stretched_codes(self, batch: CodecBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Codes (B, T, C) of two random stretches of each recording."""
+        count = 2 * len(batch.mel)
+        # From the step alone, so that a resumed run draws what it would have drawn.
+        generator = torch.Generator().manual_seed(self.global_step)
+        draws = (torch.rand(count, generator=generator) * 2 - 1).to(batch.mel.device)
+        stretched = stretch_frequency(batch.mel.repeat(2, 1, 1), (MAX_LOG_STRETCH * draws).exp())
+        return self.network.tokenizer(stretched, batch.mask.repeat(2, 1)).chunk(2)
+
     def training_step(self, batch: CodecBatch, batch_index: int) -> None:
         generator, critic = self.optimizers()
         terms, mel = self.losses(batch)
         loss = terms["mel"] + terms["pitch"] + 0.2 * terms["voicing"]
         loss = loss + self.ctc_weight * terms["ctc"]
+        loss = loss + self.consistency_weight * terms["consistency"]
         if self.global_step >= self.adversarial_from:
             fake = mel * batch.mask.unsqueeze(-1)
             real_score, _ = self.discriminator(batch.mel)

@@ -106,7 +106,7 @@ def fit_codec(
     precision: str,
     accelerator: str,
 ) -> Path:
-    """Tokenizer and decoder; returns `<run>/network.safetensors`.
+    """Tokenizer and decoder; returns `<run>/network.safetensors`, beside it `recogniser.safetensors`.
 
     train: endless batches with a `start_step`, as `data.codec_batches` makes them; valid: fixed ones.
     """
@@ -123,6 +123,7 @@ def fit_codec(
         ctc_weight=ctc_weight,
     )
     _fit(module, train, valid, run, steps, precision, accelerator)
+    _save_weights(run / "recogniser.safetensors", module.recogniser)
     _save_weights(out, module.network)
     print(f"codec network -> {out}")
     return out
@@ -142,21 +143,25 @@ def fit_vocoder(
     accelerator: str,
     provenance: dict[str, Any],
 ) -> Path:
-    """The vocoder on the codec's frames, whose smoothing it learns to mend; returns its weights' path.
+    """The vocoder, from frames of real speech; returns its weights' path.
 
-    Also exports `<run>/codec`, the folder that `mamtra.speech.load_codec` reads.
+    With the codec network at hand it also exports `<run>/codec`, which `mamtra.speech.load_codec` reads.
     """
     out = run / "vocoder.safetensors"
-    if out.exists():
-        print(f"{out} is complete; nothing to do")
-        return out
     model = Vocoder(**vocoder)
+    if out.exists():
+        print(f"{out} is complete; nothing to train")
+        model.load_state_dict(load_file(out))
+    else:
+        module = VocoderModule(model, lr=lr, max_steps=steps, adversarial_from=adversarial_from)
+        _fit(module, train, [], run, steps, precision, accelerator)
+        _save_weights(out, model)
+    if not Path(codec_weights).exists():
+        print(f"no {codec_weights} yet: train the codec, then run this again to export <run>/codec")
+        return out
     codec = CodecNetwork(**network)
     codec.load_state_dict(load_file(codec_weights))
-    module = VocoderModule(model, codec, lr=lr, max_steps=steps, adversarial_from=adversarial_from)
-    _fit(module, train, [], run, steps, precision, accelerator)
-    _save_weights(out, module.vocoder)
     sizes = {"network": network, "vocoder": vocoder}
-    save_codec(run / "codec", MiniCodec(codec, module.vocoder), sizes, provenance)
+    save_codec(run / "codec", MiniCodec(codec, model), sizes, provenance)
     print(f"codec -> {run / 'codec'}")
     return out

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lightning_modules.alignment import AlignmentProbe
 from lightning_modules.base import LanguageModelModule
 from lightning_modules.objectives import accuracy, cross_entropy
 from lightning_modules.optim import build_optimizer
@@ -12,19 +13,30 @@ from mamtra.lm.speech_lm import SpeechLM
 
 
 class TeacherModule(LanguageModelModule):
-    """Cross entropy of `model` on the target positions of a `SequenceBatch`.
+    """Cross entropy of `model` on the target positions of a `SequenceBatch`, and guided attention.
 
-    `optimizer` holds the keyword arguments of `build_optimizer`. Logs "loss" while training and
-    "val_ce" (nats), and "val_accuracy" on validation, each a mean over target positions.
+    `optimizer` holds the keyword arguments of `build_optimizer`; `alignment` those of `AlignmentProbe` and
+    its `weight` in the loss, None for cross entropy alone. Logs "loss" and "alignment" (nats) while
+    training and "val_ce" (nats), "val_accuracy" and "val_alignment" on validation, each a mean over
+    target positions.
     """
 
-    metric_names = ("loss", "val_ce", "val_accuracy")
+    metric_names = ("loss", "alignment", "val_ce", "val_accuracy", "val_alignment")
     monitor = "val_ce"
 
-    def __init__(self, model: SpeechLM, optimizer: dict[str, Any], label_smoothing: float = 0.0):
+    def __init__(
+        self,
+        model: SpeechLM,
+        optimizer: dict[str, Any],
+        label_smoothing: float = 0.0,
+        alignment: dict[str, Any] | None = None,
+    ):
         super().__init__()
         self.model = model.train()
         self.label_smoothing, self._optimizer = label_smoothing, optimizer
+        guide = dict(alignment or {})
+        self.alignment_weight = guide.pop("weight", 0.0)
+        self.probe = AlignmentProbe(model, **guide) if self.alignment_weight else None
 
     def target_logits(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
         """Logits (N, V+3) and targets (N,) of the N positions that predict something."""
@@ -36,13 +48,26 @@ class TeacherModule(LanguageModelModule):
         logits, targets = self.target_logits(batch)
         loss = cross_entropy(logits, targets, None, self.label_smoothing)
         self.log("loss", loss.detach(), batch_size=len(targets))
-        return loss
+        return loss + self.alignment_weight * self._alignment(batch, "alignment")
+
+    def _alignment(self, batch: SequenceBatch, name: str) -> Tensor | float:
+        if self.probe is None:
+            return 0.0
+        if batch.aligned is None:
+            raise ValueError(
+                "alignment.weight is set, but the token table has no column 'alignment': make it again "
+                "with `python -m data.tokenise`, or set alignment.weight=0"
+            )
+        value = self.probe.loss(batch.aligned)
+        self.log(name, value.detach(), batch_size=len(batch.ids))
+        return value
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         logits, targets = self.target_logits(batch)
         ce = cross_entropy(logits, targets, None)
         values = {"val_ce": ce, "val_accuracy": accuracy(logits, targets, None)}
         self.log_dict(values, batch_size=len(targets), sync_dist=True)
+        self._alignment(batch, "val_alignment")
 
     def configure_optimizers(self):
         optimizer, schedule = build_optimizer(

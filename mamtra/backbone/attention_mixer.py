@@ -42,6 +42,25 @@ class AttentionMixer(nn.Module):
         q, k, v = self._project(x, context)
         return self.out_proj(causal_attention(q, k, v, context.attention_mask))
 
+    def log_attention(self, x: Tensor, context: SequenceContext, head: int) -> Tensor:
+        """x (B, T, D) -> (B, T, T) log-probabilities of one query head over the positions it sees.
+
+        What `forward` attends with, written out: for losses on attention and for plots of it.
+        """
+        sizes = self.sizes
+        row, e = self.sections(sizes)["q"].start + head * sizes.head_dim, sizes.head_dim
+        column = self.sections(sizes)["k"].start + head // sizes.group * e
+        chosen = [*range(row, row + e), *range(column, column + e)]
+        projected = F.linear(x, self.qkv_proj.weight[chosen], self.qkv_proj.bias[chosen])
+        cos, sin = context.cos[..., : 2 * e], context.sin[..., : 2 * e]
+        q, k = rotary(projected, cos, sin, e).split(e, dim=-1)
+        scores = (q @ k.transpose(1, 2)).float() * e**-0.5
+        if context.attention_mask is not None:
+            visible = context.attention_mask[:, 0]
+        else:
+            visible = torch.ones(scores.shape[1:], dtype=torch.bool, device=x.device).tril()
+        return scores.masked_fill(~visible, float("-inf")).log_softmax(dim=-1)
+
     def new_state(
         self, batch: int, max_length: int, dtype: torch.dtype, device: torch.device
     ) -> AttentionState:

@@ -52,6 +52,21 @@ def build_prompt(text_ids: Ids, prompt_speech_ids: Ids) -> tuple[Tensor, Tensor]
     return ids, kinds
 
 
+def alignment_targets(text_length: int, alignment: Ids) -> Tensor:
+    """Position of the text token that each position's target speaks, IGNORE elsewhere; (L+S+2,) int64.
+
+    alignment: (S,) for each speech token the index of its text token. The end-of-speech target counts
+    as the last text token's. Raises ValueError for an index outside the text.
+    """
+    spoken = _ids(alignment)
+    if len(spoken) and not 0 <= int(spoken.min()) <= int(spoken.max()) < text_length:
+        raise ValueError(
+            f"alignment spans {int(spoken.min())}..{int(spoken.max())} in a text of {text_length}"
+        )
+    nothing = torch.full((text_length + 1,), IGNORE)
+    return torch.cat((nothing, 1 + spoken, torch.tensor([text_length])))
+
+
 def build_sequence(text_ids: Ids, speech_ids: Ids, speech_vocab: int) -> Sequence1D:
     """Training sequence: ids, kinds, targets, each (L+S+2,).
 
@@ -82,6 +97,8 @@ class SequenceBatch:
     targets: Tensor  # (B, T) int64, IGNORE where nothing is predicted
     mask: Tensor  # (B, T) bool, True at real positions
     utterances: tuple[str, ...]
+    # (B, T) int64, `alignment_targets` of each row; None when the corpus has no alignment
+    aligned: Tensor | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -96,17 +113,29 @@ class SequenceBatch:
             self.targets.to(device),
             self.mask.to(device),
             self.utterances,
+            None if self.aligned is None else self.aligned.to(device),
         )
 
 
-def collate(sequences: Sequence[Sequence1D], utterances: Sequence[str]) -> SequenceBatch:
+def collate(
+    sequences: Sequence[Sequence1D],
+    utterances: Sequence[str],
+    aligned: Sequence[Tensor] | None = None,
+) -> SequenceBatch:
     """Right-pad sequences into one batch. ValueError when the counts differ or are zero."""
     if not sequences or len(sequences) != len(utterances):
         raise ValueError(f"{len(sequences)} sequences for {len(utterances)} utterance ids")
 
-    def pad(column: int, value: int) -> Tensor:
-        rows = [sequence[column] for sequence in sequences]
-        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value)
+    def pad(rows: Sequence[Tensor], value: int) -> Tensor:
+        return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=value)
 
-    kinds = pad(1, KIND_PAD)
-    return SequenceBatch(pad(0, 0), kinds, pad(2, IGNORE), kinds >= 0, tuple(utterances))
+    ids, kinds, targets = zip(*sequences, strict=True)
+    kinds = pad(kinds, KIND_PAD)
+    return SequenceBatch(
+        pad(ids, 0),
+        kinds,
+        pad(targets, IGNORE),
+        kinds >= 0,
+        tuple(utterances),
+        None if aligned is None else pad(aligned, IGNORE),
+    )

@@ -81,3 +81,27 @@ def test_a_too_long_validation_utterance_stops_the_run_at_once(rows, tmp_path):
     pd.DataFrame(rows).to_parquet(tmp_path / "t.parquet")
     with pytest.raises(ValueError, match="'u0' takes"):
         TokenDataModule(tmp_path / "t.parquet", TOKENIZER, CODES, MAX_TOKENS, 0.85, seed=0)
+
+
+def test_the_alignment_of_a_pair_points_into_the_joined_text(rows, tmp_path):
+    for row in rows:  # every token speaks the character that its id names
+        length = len(TOKENIZER.encode(row["text"]))
+        row["tokens"] = [token % length for token in row["tokens"]]
+        row["alignment"] = row["tokens"]
+    pd.DataFrame(rows).to_parquet(tmp_path / "a.parquet")
+    module = TokenDataModule(tmp_path / "a.parquet", TOKENIZER, CODES, MAX_TOKENS, 0.85, seed=0)
+    by_name = {row["utterance"]: row for row in rows}
+    for batch in epoch(module):
+        assert batch.aligned is not None
+        assert ((batch.aligned != IGNORE) == (batch.targets != IGNORE)).all()
+        for i, joined in enumerate(batch.utterances):
+            members = [by_name[name] for name in joined.split("+")]
+            wanted = [
+                c for m in members for c in (TOKENIZER.encode(m["text"])[t] for t in m["tokens"])
+            ]
+            aligned = batch.aligned[i][batch.aligned[i] != IGNORE]
+            assert batch.ids[i][aligned].tolist()[:-1] == wanted
+
+
+def test_without_alignments_batches_have_none(module):
+    assert all(batch.aligned is None for batch in epoch(module))

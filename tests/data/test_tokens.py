@@ -63,3 +63,23 @@ def test_not_parquet(tmp_path):
 def test_bad_tables_are_named(tmp_path, changes, match):
     with pytest.raises(ValueError, match=match):
         read(write(tmp_path, **changes))
+
+
+def test_alignments_are_read_when_the_file_has_them(tmp_path):
+    assert read(write(tmp_path)).alignments is None
+    table = read(write(tmp_path, alignment=[[0, 3, 7], [4], [0, 3]]))
+    assert table.alignments is not None
+    assert [a.tolist() for a in table.alignments] == [[0, 3, 7], [4]]
+
+
+@pytest.mark.parametrize(
+    ("alignment", "match"),
+    [
+        ([[0, 1], [4], [0, 3]], "utterance 'a': 2 alignments for 3 speech tokens"),
+        ([[0, 1, 8], [4], [0, 3]], "utterance 'a': the alignment leaves the 8 text tokens"),
+        ([[0, 1, 2], None, [0, 3]], "utterance 'b': 0 alignments for 1 speech tokens"),
+    ],
+)
+def test_bad_alignments_are_named(tmp_path, alignment, match):
+    with pytest.raises(ValueError, match=match):
+        read(write(tmp_path, alignment=alignment))

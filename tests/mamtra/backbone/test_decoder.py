@@ -243,3 +243,22 @@ def test_no_attention_row_is_empty_under_left_padding():
     context = sequence_context(4, mask, build(PLANS["hybrid"]).sizes, torch.device("cpu"))
     assert bool(context.attention_mask.any(dim=-1).all())
     assert context.attention_mask[0, 0, 2:, :2].sum() == 0
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_log_attention_is_what_forward_attends_with(left):
+    model = build(PLANS["attention"])
+    mixer, sizes = model.layers[1].mixer, model.sizes
+    torch.manual_seed(1)
+    x, mask, places = pad_rows([torch.randn(n, 32) for n in (9, 5)], 9, left)
+    context = sequence_context(9, mask, sizes, x.device)
+    heads = []
+    mixer.out_proj.register_forward_pre_hook(lambda _, inputs: heads.append(inputs[0]))
+    mixer(x, context)
+    _, _, v = mixer._project(x, context)
+    for head in range(sizes.n_heads):
+        weights = mixer.log_attention(x, context, head).exp()
+        expected = heads[0].unflatten(-1, (sizes.n_heads, -1))[:, :, head]
+        found = weights @ v[:, :, head // sizes.group]
+        for row, place in enumerate(places):
+            torch.testing.assert_close(found[row, place], expected[row, place], rtol=0, atol=1e-5)

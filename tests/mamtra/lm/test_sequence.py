@@ -9,6 +9,7 @@ from mamtra.lm.sequence import (
     KIND_SPECIAL,
     KIND_SPEECH,
     KIND_TEXT,
+    alignment_targets,
     build_prompt,
     build_sequence,
     collate,
@@ -49,3 +50,18 @@ def test_bad_input():
         build_sequence([1], [-1, 9], 9)
     with pytest.raises(ValueError, match="1 sequences for 2"):
         collate([build_sequence([1], [2], 9)], ["a", "b"])
+
+
+def test_alignment_targets_point_at_text_positions():
+    # sos a b c task | x y z: the task position predicts x, z predicts the end
+    found = alignment_targets(3, [0, 2, 2])
+    assert found.tolist() == [IGNORE] * 4 + [1, 3, 3, 3]
+    _, kinds, targets = build_sequence([5, 6, 7], [1, 2, 3], 9)
+    assert ((found != IGNORE) == (targets != IGNORE)).all()
+    assert (kinds[found[found != IGNORE]] == KIND_TEXT).all()
+
+
+@pytest.mark.parametrize("alignment", [[0, 3], [-1, 0]])
+def test_an_alignment_outside_the_text_is_an_error(alignment):
+    with pytest.raises(ValueError, match="in a text of 3"):
+        alignment_targets(3, alignment)
