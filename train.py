@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from data.codec_batches import codec_batches, vocoder_batches
 from data.datamodule import TokenDataModule
+from lightning_modules.alignment import embed_codes_as_letters
 from lightning_modules.base import LanguageModelModule
 from lightning_modules.distill import DistillModule, Objective
 from lightning_modules.fit_codec import fit_codec, fit_vocoder
@@ -22,21 +23,24 @@ from mamtra.text.characters import CharacterTokenizer
 from mamtra.transfer.student import build_student
 
 TEXT = CharacterTokenizer()
+Run = tuple[LanguageModelModule, TokenDataModule]
 
 
-def token_data(s: dict[str, Any], codes: int) -> TokenDataModule:
+def token_data(s: Any, codes: int) -> TokenDataModule:
     return TokenDataModule(s["paths"]["tokens"], TEXT, codes, seed=s["seed"], **s["batch"])
 
 
-def teacher(s: dict[str, Any]) -> tuple[LanguageModelModule, TokenDataModule]:
+def teacher(s: Any) -> Run:
     """An all-attention SpeechLM from scratch."""
     sizes, codes = BackboneSizes(**s["lm"]["sizes"]), s["lm"]["speech_vocab"]
     tokens, plan = token_data(s, codes), layer_plan(sizes.n_layers, "1:0", "blockbeg")
     lm = SpeechLM(sizes, plan, TEXT.vocab_size, codes, dropout=s["lm"]["dropout"])
+    if s["alignment"]["weight"]:
+        embed_codes_as_letters(lm, tokens.train_table)
     return TeacherModule(lm, s["optimizer"], s["label_smoothing"], s["alignment"]), tokens
 
 
-def student(s: dict[str, Any]) -> tuple[LanguageModelModule, TokenDataModule]:
+def student(s: Any) -> Run:
     """The teacher with layers turned into Mamba layers, to be distilled from it."""
     source, aim = load_lm(s["paths"]["teacher"]), Objective(**s["objective"])
     plan = layer_plan(source.sizes.n_layers, s["ratio"], s["placement"])
@@ -47,7 +51,7 @@ def student(s: dict[str, Any]) -> tuple[LanguageModelModule, TokenDataModule]:
     return DistillModule(source, lm, aim, s["optimizer"], report.fresh_parameter_names), tokens
 
 
-def speech(s: dict[str, Any]) -> None:
+def speech(s: Any) -> None:
     """The codec network or its vocoder: they read recordings and have a loop of their own."""
     seed_everything(s["seed"], verbose=False)
     run, corpus, data, seed = Path(s["run"]), Path(s["paths"]["corpus"]), s["batch"], s["seed"]

@@ -9,7 +9,7 @@ B batch, T time.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +17,42 @@ from torch import Tensor
 from mamtra.backbone.attention_mixer import AttentionMixer
 from mamtra.lm.sequence import IGNORE
 from mamtra.lm.speech_lm import SpeechLM
+
+NO_ALIGNMENT = (
+    "alignment.weight is set, but the token table has no column 'alignment': make it again with "
+    "`python -m data.tokenise`, or set alignment.weight=0"
+)
+
+
+class AlignedTexts(Protocol):
+    """What a token table (`data.tokens.TokenTable`) says of each utterance."""
+
+    @property
+    def text_ids(self) -> tuple[Tensor, ...]: ...
+    @property
+    def speech_ids(self) -> tuple[Tensor, ...]: ...
+    @property
+    def alignments(self) -> tuple[Tensor, ...] | None: ...
+
+
+@torch.no_grad()
+def embed_codes_as_letters(model: SpeechLM, table: AlignedTexts) -> None:
+    """Starts every speech embedding near the mean embedding of the letters that its code speaks.
+
+    A query of speech and a key of text then match by content from the first step on. Half of each
+    vector's energy stays as it was drawn; codes that never occur stay wholly so.
+    """
+    if table.alignments is None:
+        raise ValueError(NO_ALIGNMENT)
+    codes, letters = model.speech_vocab, model.text_vocab
+    utterances = zip(table.text_ids, table.speech_ids, table.alignments, strict=True)
+    pairs = [speech * letters + text[spoken] for text, speech, spoken in utterances]
+    counts = torch.cat(pairs).bincount(minlength=codes * letters).view(codes, letters).float()
+    often = counts.sum(1, keepdim=True)
+    means = counts / often.clamp_min(1) @ model.text_embedding.weight
+    drawn = model.speech_embedding.weight[:codes]
+    means *= drawn.norm(dim=1, keepdim=True) / means.norm(dim=1, keepdim=True).clamp_min(1e-6)
+    drawn.copy_(torch.where(often > 0, (drawn + means) * 0.5**0.5, drawn))
 
 
 class AlignmentProbe:

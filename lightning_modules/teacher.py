@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_modules.alignment import AlignmentProbe
+from lightning_modules.alignment import NO_ALIGNMENT, AlignmentProbe
 from lightning_modules.base import LanguageModelModule
 from lightning_modules.objectives import accuracy, cross_entropy
 from lightning_modules.optim import build_optimizer
@@ -54,10 +54,7 @@ class TeacherModule(LanguageModelModule):
         if self.probe is None:
             return 0.0
         if batch.aligned is None:
-            raise ValueError(
-                "alignment.weight is set, but the token table has no column 'alignment': make it again "
-                "with `python -m data.tokenise`, or set alignment.weight=0"
-            )
+            raise ValueError(NO_ALIGNMENT)
         value = self.probe.loss(batch.aligned)
         self.log(name, value.detach(), batch_size=len(batch.ids))
         return value

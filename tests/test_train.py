@@ -35,8 +35,10 @@ def assets(tmp_path_factory) -> Path:
     rng, rows = random.Random(0), []
     for i in range(24):
         tokens = [rng.randrange(CODES) for _ in range(rng.randint(5, 20))]
-        rows.append((f"u{i}", "valid" if i < 6 else "train", "some text", f"v{i % 2}", tokens))
-    columns = ["utterance", "split", "text", "voice", "tokens"]
+        spoken = sorted(rng.randrange(9) for _ in tokens)
+        split = "valid" if i < 6 else "train"
+        rows.append((f"u{i}", split, "some text", f"v{i % 2}", tokens, spoken))
+    columns = ["utterance", "split", "text", "voice", "tokens", "alignment"]
     pd.DataFrame(rows, columns=columns).to_parquet(folder / "tokens.parquet")
     torch.manual_seed(0)
     sizes = BackboneSizes(d_model=16, n_layers=4, n_heads=2, n_kv_heads=1, head_dim=8, d_ff=32)
@@ -87,7 +89,8 @@ def test_distil_reuse_refuse_overwrite(train, tmp_path):
 
 def test_a_teacher_trains_from_scratch(train, tmp_path):
     sizes = "{d_model: 16, n_layers: 2, n_heads: 2, n_kv_heads: 1, head_dim: 8, d_ff: 32}"
-    train("experiment=mini_teacher", *SHORT, f"lm.sizes={sizes}", "lm.speech_vocab=11")
+    changes = [f"lm.sizes={sizes}", "lm.speech_vocab=11", "alignment.layers=[1]"]
+    train("experiment=mini_teacher", *SHORT, *changes)
     assert load_lm(tmp_path / "runs/mini_teacher/teacher").plan == ("attention", "attention")
 
 

@@ -4,10 +4,11 @@ import pandas as pd
 import pytest
 import torch
 
-from lightning_modules.alignment import AlignmentProbe
+from lightning_modules.alignment import AlignmentProbe, embed_codes_as_letters
 from lightning_modules.running import RunFolder
 from lightning_modules.teacher import TeacherModule
 from mamtra.lm.sequence import IGNORE
+from mamtra.text.characters import CharacterTokenizer
 
 GUIDE = {"weight": 0.5, "layers": [0, 1], "head": 1}
 
@@ -31,7 +32,8 @@ def test_the_loss_is_minus_the_log_attention_to_the_spoken_letter(
     model(model.embed(batch.ids, batch.kinds), batch.mask)
     found = probe.loss(batch.aligned)
     places = (batch.aligned != IGNORE).nonzero().tolist()
-    wanted = [-float(heard[0][b, t, batch.aligned[b, t]]) for b, t in places]
+    log_attention = heard[0].detach()
+    wanted = [-float(log_attention[b, t, batch.aligned[b, t]]) for b, t in places]
     assert float(found.detach()) == pytest.approx(sum(wanted) / len(wanted), rel=1e-5)
     assert float(probe.loss(batch.aligned)) == 0, "a forward pass counts once"
 
@@ -79,3 +81,23 @@ def test_the_loss_ignores_what_is_not_aligned(tiny_lm):
     probe = AlignmentProbe(model, [0], head=0)
     model(torch.randn(1, 5, 16))
     assert float(probe.loss(torch.full((1, 5), IGNORE))) == 0
+
+
+def test_codes_start_near_the_letters_they_speak(aligned_tokens, datamodule, tiny_lm):
+    model, table = tiny_lm(), datamodule().train_table
+    before = model.speech_embedding.weight.detach().clone()
+    embed_codes_as_letters(model, table)
+    after = model.speech_embedding.weight.detach()
+    # In the tiny corpus, code k speaks letter "a" + k; codes 8 and up never occur.
+    letters = CharacterTokenizer().encode("abcdefgh")[:8]
+    similar = torch.cosine_similarity(after[:8], model.text_embedding.weight[letters])
+    assert (
+        similar > torch.cosine_similarity(before[:8], model.text_embedding.weight[letters])
+    ).all()
+    assert similar.mean() > 0.6
+    assert torch.equal(after[8:], before[8:])
+
+
+def test_codes_need_an_alignment_to_start_from(datamodule, tiny_lm):
+    with pytest.raises(ValueError, match="no column 'alignment'"):
+        embed_codes_as_letters(tiny_lm(), datamodule().train_table)
