@@ -51,22 +51,33 @@ def student(s: Any) -> Run:
     return DistillModule(source, lm, aim, s["optimizer"], report.fresh_parameter_names), tokens
 
 
-def speech(s: Any) -> None:
+def speech(s: Any, run: RunFolder) -> None:
     """The codec network or its vocoder: they read recordings and have a loop of their own."""
     seed_everything(s["seed"], verbose=False)
-    run, corpus, data, seed = Path(s["run"]), Path(s["paths"]["corpus"]), s["batch"], s["seed"]
+    corpus, data, training = Path(s["paths"]["corpus"]), s["batch"], s["training"]
+    run.claim(run.check(identity(s), {"corpus": corpus / "manifest.csv"}, s["overwrite"]))
     if s["task"] == "codec":
-        batches, network = codec_batches(corpus, **data, seed=seed), s["codec"]["network"]
-        fit_codec(run, *batches, network=network, **s["training"])
+        batches = codec_batches(corpus, **data, seed=s["seed"])
+        fit_codec(run.path, *batches, network=s["codec"]["network"], **training)
     else:
-        train, origin = vocoder_batches(corpus, **data, seed=seed), {"settings": s} | software()
-        fit_vocoder(run, train, **s["codec"], **s["training"], provenance=origin)
+        crops, origin = (
+            vocoder_batches(corpus, **data, seed=s["seed"]),
+            {"settings": identity(s)} | software(),
+        )
+        fit_vocoder(run.path, crops, **s["codec"], **training, provenance=origin)
 
 
-# task: (what builds it, what it reads, the name of its export)
+def identity(s: Any) -> dict[str, Any]:
+    """The settings that make one run another; where files lie is not among them."""
+    return {key: value for key, value in s.items() if key not in ("paths", "run", "overwrite")}
+
+
+# task: (the name of its export, what builds it, what it reads)
 TASKS = {
-    "teacher": (teacher, ("tokens",), "teacher"),
-    "distill": (student, ("tokens", "teacher"), "student"),
+    "codec": ("network.safetensors", None, ()),
+    "vocoder": ("vocoder.safetensors", None, ()),
+    "teacher": ("teacher", teacher, ("tokens",)),
+    "distill": ("student", student, ("tokens", "teacher")),
 }
 
 
@@ -74,12 +85,12 @@ TASKS = {
 @clear_errors()
 def main(config: DictConfig) -> None:
     s: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    if s["task"] not in TASKS:
-        return speech(s)
-    build, names, export = TASKS[s["task"]]
-    run, overwrite = RunFolder(Path(s.pop("run")), export), s.pop("overwrite")
-    settings = {key: value for key, value in s.items() if key != "paths"}
-    train_in(run, lambda: build(s), settings, {n: Path(s["paths"][n]) for n in names}, overwrite)
+    export, build, names = TASKS[s["task"]]
+    run = RunFolder(Path(s["run"]), export)
+    if build is None:
+        return speech(s, run)
+    inputs = {name: Path(s["paths"][name]) for name in names}
+    train_in(run, lambda: build(s), identity(s), inputs, s["overwrite"])
 
 
 if __name__ == "__main__":

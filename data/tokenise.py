@@ -92,4 +92,5 @@ def tokenise(
 
 if __name__ == "__main__":
     names = ("corpus", "codec", "recogniser", "out")
-    tokenise(*(Path(parse_arguments(__doc__, required=names)[name]) for name in names))
+    given = {name: Path(v) for name, v in parse_arguments(__doc__, required=names).items()}
+    tokenise(given["corpus"], given["codec"], given["recogniser"], given["out"])

@@ -48,7 +48,8 @@ class RunError(ValueError):
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of one run. `name` of the exported model: "teacher" or "student"."""
+    """Paths of one run. `name` of what it exports: a model's folder ("teacher", "student") or, on the
+    speech side, one file of weights."""
 
     path: Path
     name: str
@@ -67,7 +68,7 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        return (self.export / "model.json").exists()
+        return (self.export / "model.json").exists() or self.export.is_file()
 
     @property
     def description(self) -> Path:
@@ -85,9 +86,9 @@ class RunFolder:
         hashes = {name: sha256(path) for name, path in inputs.items()}
         identity = json.loads(json.dumps({"settings": settings, "input_sha256": hashes}))
         if overwrite and self.description.exists():
-            for part in (self.checkpoints, self.export):
-                shutil.rmtree(part, ignore_errors=True)
-            for file in (self.path / "metrics.csv", self.description):
+            for part in (self.checkpoints, self.path / "log", self.export):
+                shutil.rmtree(part, ignore_errors=True)  # leaves an export that is a file
+            for file in (self.export, self.path / "metrics.csv", self.description):
                 file.unlink(missing_ok=True)
         if not self.last.exists() and not self.finished:
             return identity

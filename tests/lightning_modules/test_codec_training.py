@@ -1,18 +1,25 @@
 """Codec and vocoder training on a synthetic in-memory corpus."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 
 from data.codec_batches import CropBatches, RecordingBatches
 from data.codec_features import CodecCorpus
 from lightning_modules import fit_codec as runs
+from lightning_modules.codec import CodecModule, stretch_frequency
 from mamtra.speech import load_codec
+from mamtra.speech.codec import CodecNetwork
 from mamtra.speech.features import HOP, SAMPLE_RATE_HZ, log_mel
 from mamtra.text.characters import CharacterTokenizer
+from train import main
 
+ROOT = Path(__file__).parents[2]
 NETWORK = {
     "width": 16,
     "fine_width": 8,
@@ -132,6 +139,70 @@ def test_codec_then_vocoder_export_a_codec_that_loads(corpus, tmp_path, capsys):
     assert out.exists()
     fit(tmp_path, steps=30)
     assert "nothing to do" in capsys.readouterr().out
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """Runs `python train.py experiment=<name> ...` on the synthetic corpus, at tiny sizes."""
+    made, features = synthetic_corpus(), tmp_path / "corpus" / "features"
+    features.mkdir(parents=True)
+    for name in ("audio", "mel", "f0"):
+        np.save(features / f"{name}.npy", getattr(made, name))
+    np.savez(features / "voices.npz", **made.voices)
+    made.index.to_csv(features / "index.csv", index=False)
+    made.index.to_csv(tmp_path / "corpus" / "manifest.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    sizes = ["codec.network.width=16", "codec.network.fine_width=8", "codec.vocoder.width=8"]
+    common = [*sizes, "training.precision=32-true", "paths.corpus=corpus", "paths.runs=runs"]
+
+    def run(*overrides: str) -> None:
+        with initialize_config_dir(str(ROOT / "configs"), version_base=None):
+            main(compose("train", overrides=[*common, *overrides]))
+
+    return run
+
+
+def test_the_two_commands_in_either_order_make_a_codec(command, tmp_path, capsys):
+    vocoder = ("experiment=mini_vocoder", "training.steps=2", "batch.frames=16", "batch.rows=2")
+    command(*vocoder)
+    assert "train the codec, then run this again" in capsys.readouterr().out
+    assert not (tmp_path / "runs/mini_vocoder/codec").exists()
+    command("experiment=mini_codec", "training.steps=2", "batch.batch_s=2")
+    assert (tmp_path / "runs/mini_codec/recogniser.safetensors").exists()
+    command(*vocoder)
+    assert "nothing to train" in capsys.readouterr().out
+    load_codec(tmp_path / "runs/mini_vocoder/codec")
+
+
+def test_a_speech_run_with_other_settings_is_not_continued(command, tmp_path):
+    codec = ("experiment=mini_codec", "batch.batch_s=2")
+    command(*codec, "training.steps=2")
+    with pytest.raises(SystemExit, match=r"training\.steps: 2 -> 3.*overwrite=true"):
+        command(*codec, "training.steps=3")
+    weights = tmp_path / "runs/mini_codec/network.safetensors"
+    before = weights.read_bytes()
+    command(*codec, "training.steps=3", "overwrite=true")
+    assert weights.read_bytes() != before
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.0, 1.25])
+def test_a_stretch_moves_a_tone_to_its_new_frequency(factor):
+    seconds = torch.arange(SAMPLE_RATE_HZ // 2) / SAMPLE_RATE_HZ
+    tones = [log_mel(torch.sin(2 * torch.pi * hz * seconds)) for hz in (1500.0, 1500.0 * factor)]
+    stretched = stretch_frequency(tones[0][None], torch.tensor([factor]))[0]
+    assert abs(int(stretched[20].argmax()) - int(tones[1][20].argmax())) <= 1
+    if factor == 1.0:
+        torch.testing.assert_close(stretched, tones[0], atol=1e-4, rtol=0)
+
+
+def test_a_stretch_is_drawn_from_the_step_and_only_while_training(corpus):
+    batches = RecordingBatches(corpus, "train", batch_s=2.0)
+    batch = next(iter(batches))
+    torch.manual_seed(0)
+    module = CodecModule(CodecNetwork(**NETWORK), 30, 1e-3, 10, adversarial_from=5, ctc_weight=0.1)
+    first, second = (module.losses(batch)[0] for _ in range(2))
+    assert float(first["consistency"].detach()) == float(second["consistency"].detach()) > 0
+    assert "consistency" not in module.eval().losses(batch)[0]
 
 
 def test_training_lowers_the_mel_loss(tmp_path):
