@@ -37,7 +37,8 @@ def teacher(s: Any) -> Run:
     lm = SpeechLM(sizes, plan, TEXT.vocab_size, codes, dropout=s["lm"]["dropout"])
     if s["alignment"]["weight"]:
         embed_codes_as_letters(lm, tokens.train_table)
-    return TeacherModule(lm, s["optimizer"], s["label_smoothing"], s["alignment"]), tokens
+    options = {name: s[name] for name in ("label_smoothing", "alignment", "corruption")}
+    return TeacherModule(lm, s["optimizer"], **options), tokens
 
 
 def student(s: Any) -> Run:

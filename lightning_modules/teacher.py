@@ -2,26 +2,38 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lightning_modules.alignment import NO_ALIGNMENT, AlignmentProbe
 from lightning_modules.base import LanguageModelModule
 from lightning_modules.objectives import accuracy, cross_entropy
 from lightning_modules.optim import build_optimizer
-from mamtra.lm.sequence import IGNORE, SequenceBatch
+from mamtra.lm.sequence import IGNORE, KIND_SPEECH, SequenceBatch
 from mamtra.lm.speech_lm import SpeechLM
+
+
+def corrupt(batch: SequenceBatch, probability: float) -> Tensor:
+    """The batch's ids (B, T) with some speech tokens replaced by others drawn from the batch."""
+    speech = batch.kinds == KIND_SPEECH
+    chosen = speech & (torch.rand(speech.shape, device=speech.device) < probability)
+    pool = batch.ids[speech]
+    draws = torch.randint(max(len(pool), 1), (int(chosen.sum()),), device=pool.device)
+    return batch.ids.masked_scatter(chosen, pool[draws])
 
 
 class TeacherModule(LanguageModelModule):
     """Cross entropy of `model` on the target positions of a `SequenceBatch`, and guided attention.
 
-    `optimizer` holds the keyword arguments of `build_optimizer`; `alignment` those of `AlignmentProbe` and
-    its `weight` in the loss, None for cross entropy alone. Logs "loss" and "alignment" (nats) while
-    training and "val_ce" (nats), "val_accuracy" and "val_alignment" on validation, each a mean over
-    target positions.
+    `corruption` is the probability that a speech token of the input (not of the target) is replaced by
+    another one of the batch while training: a history that is sometimes wrong, as when speaking, makes
+    the text worth reading. `optimizer` holds the keyword arguments of `build_optimizer`; `alignment`
+    those of `AlignmentProbe` and its `weight` in the loss, None for cross entropy alone. Logs "loss"
+    while training, "val_ce" and "val_accuracy" on validation, and with a guide "alignment" and
+    "val_alignment"; losses in nats, each a mean over target positions.
     """
 
-    metric_names = ("loss", "alignment", "val_ce", "val_accuracy", "val_alignment")
+    metric_names = ("loss", "val_ce", "val_accuracy")
     monitor = "val_ce"
 
     def __init__(
@@ -30,18 +42,25 @@ class TeacherModule(LanguageModelModule):
         optimizer: dict[str, Any],
         label_smoothing: float = 0.0,
         alignment: dict[str, Any] | None = None,
+        corruption: float = 0.0,
     ):
         super().__init__()
+        if not 0 <= corruption < 1:
+            raise ValueError(f"corruption is a probability below 1, not {corruption}")
+        self.corruption = corruption
         self.model = model.train()
         self.label_smoothing, self._optimizer = label_smoothing, optimizer
         guide = dict(alignment or {})
         self.alignment_weight = guide.pop("weight", 0.0)
         self.probe = AlignmentProbe(model, **guide) if self.alignment_weight else None
+        if self.probe is not None:
+            self.metric_names = (*self.metric_names, "alignment", "val_alignment")
 
     def target_logits(self, batch: SequenceBatch) -> tuple[Tensor, Tensor]:
         """Logits (N, V+3) and targets (N,) of the N positions that predict something."""
         here = batch.targets != IGNORE
-        output = self.model(self.model.embed(batch.ids, batch.kinds), batch.mask)
+        ids = corrupt(batch, self.corruption) if self.training else batch.ids
+        output = self.model(self.model.embed(ids, batch.kinds), batch.mask)
         return output.logits[here], batch.targets[here]
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
