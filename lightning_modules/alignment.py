@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mamtra.backbone.attention_mixer import AttentionMixer
+from mamtra.backbone.layer_plan import ATTENTION
 from mamtra.lm.sequence import IGNORE
 from mamtra.lm.speech_lm import SpeechLM
 
@@ -70,10 +71,10 @@ class AlignmentProbe:
         for number in layers:
             if not 0 <= number < n_layers:
                 raise ValueError(f"alignment layer {number} is outside 0..{n_layers - 1}")
-            mixer = model.backbone.layers[number].mixer
-            if not isinstance(mixer, AttentionMixer):
-                raise ValueError(f"alignment layer {number} is a {type(mixer).__name__}")
-            mixer.register_forward_hook(self._hear)
+            if model.plan[number] != ATTENTION:
+                raise ValueError(f"alignment layer {number} is {model.plan[number]}, not attention")
+            layer: Any = model.backbone.layers[number]
+            layer.mixer.register_forward_hook(self._hear)
 
     def _hear(self, mixer: Any, arguments: tuple[Any, ...], output: Tensor) -> None:
         self.heard.append((mixer, *arguments))

@@ -68,7 +68,7 @@ def test_a_table_without_alignment_says_what_to_do(tiny_lm, optimizer, train, tm
     [
         ([2], 0, r"alignment layer 2 is outside 0\.\.1"),
         ([0], 2, r"alignment head 2 is outside 0\.\.1"),
-        ([1], 0, "alignment layer 1 is a MambaMixer"),
+        ([1], 0, "alignment layer 1 is mamba, not attention"),
     ],
 )
 def test_a_wrong_place_is_named(tiny_lm, layers, head, match):
