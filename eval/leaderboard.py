@@ -173,6 +173,20 @@ def columns_for(lines: Sequence[Line]) -> list[tuple[str, Callable[[Line], str]]
     return [column for column in COLUMNS if compared or column[0] != "Δ baseline"]
 
 
+def terminal_columns(lines: Sequence[Line]) -> list[tuple[str, Callable[[Line], str]]]:
+    """The columns that a reader waits for, without intervals of differences and secondary counts."""
+    full = dict(COLUMNS)
+
+    def gap(line: Line) -> str:
+        return "–" if line.difference is None else f"{100 * line.difference.point:+.2f}"
+
+    columns = [("system", full["system"]), ("WER % [95 % CI]", _wer_cell), ("Δ", gap)]
+    columns += [("SIM", full["SIM own"]), ("other", full["SIM other"]), ("MOS", full["MOS"])]
+    columns += [("CE", full["CE"]), ("tok/s", full["tokens/s"])]
+    compared = any(line.difference for line in lines)
+    return [column for column in columns if compared or column[0] != "Δ"]
+
+
 def to_markdown(lines: Sequence[Line]) -> str:
     """The table as GitHub Markdown."""
     columns = columns_for(lines)

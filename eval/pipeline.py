@@ -17,7 +17,7 @@ from rich.table import Table
 from eval.cross_entropy import cross_entropy, prompt_voices, read_held_out
 from eval.curves import curves_svg, find_metrics_csv, read_curves
 from eval.files import InputError, read_json, read_jsonl, sha256_file, sha256_json, write_json
-from eval.leaderboard import Line, columns_for, difference_to, leaderboard_line
+from eval.leaderboard import Line, difference_to, leaderboard_line, terminal_columns
 from eval.manifest import manifest
 from eval.report import SystemResult, write_report
 from eval.score import Scorers, score
@@ -214,11 +214,14 @@ def _curves(system: System, console: Console) -> tuple[str | None, str | None]:
 
 
 def rich_table(lines: Sequence[Line], title: str) -> Table:
-    """The leaderboard for the terminal."""
-    columns = columns_for(lines)
-    table = Table(title=title)
+    """The headline columns of the leaderboard, narrow enough for a terminal of 80 characters."""
+    columns = terminal_columns(lines)
+    table = Table(title=title, box=None, padding=(0, 1), pad_edge=False, collapse_padding=True)
     for number, (header, _) in enumerate(columns):
-        table.add_column(header, justify="right" if number else "left", overflow="fold")
+        # A long name may break; a number must not.
+        table.add_column(
+            header, justify="right" if number else "left", no_wrap=bool(number), overflow="fold"
+        )
     for line in lines:
         table.add_row(*[text(line) for _, text in columns])
     return table
