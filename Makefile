@@ -10,8 +10,6 @@ STUDENT := runs/mini_distill_demo/1to1-blockbeg-calibrated/student
 
 ## Distils a student from the shipped teacher, speaks and scores held-out sentences; ends with the table.
 demo: $(VENV)/.installed
-	@test -f assets/mini/teacher/model.safetensors || { echo 'assets/mini/teacher is missing: its weights \
-	are not shipped yet; build them as README.md says under "Rebuilding the mini system"'; exit 1; }
 	$(BIN)/python train.py experiment=mini_distill_demo
 	$(BIN)/python evaluate.py 'models={recordings: recordings, codec: codec, teacher: assets/mini/teacher, student: $(STUDENT)}' \
 	    baseline=teacher limit=40 ce_limit=100 out=runs/demo title='MamTra mini: demo'

@@ -65,7 +65,8 @@ def speech(s: Any, run: RunFolder) -> None:
             vocoder_batches(corpus, **data, seed=s["seed"]),
             {"settings": identity(s)} | software(),
         )
-        fit_vocoder(run.path, crops, **s["codec"], **training, provenance=origin)
+        training |= {"codec_weights": s["paths"]["codec_weights"], "provenance": origin}
+        fit_vocoder(run.path, crops, **s["codec"], **training)
 
 
 def identity(s: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-TERMS = ("loss", "ce", "logits", "embedding")
+TERMS = ("loss", "ce", "alignment", "logits", "embedding")
 # Stand-in for the text colour: the page decides it, so that light and dark both work.
 FOREGROUND = "#010203"
 TRAINING, VALIDATION = "#4c6ef5", "#e8590c"  # readable on white and on near-black
@@ -29,7 +29,7 @@ class Curve:
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
-    """The loss terms of a metrics CSV: `loss`, `ce`, `logits`, `embedding` and their `val_` forms.
+    """The loss terms of a metrics CSV, those of TERMS and their `val_` forms.
 
     Rows that do not log a term are gaps and are dropped.
 

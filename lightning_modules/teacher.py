@@ -75,7 +75,7 @@ class TeacherModule(LanguageModelModule):
         if batch.aligned is None:
             raise ValueError(NO_ALIGNMENT)
         value = self.probe.loss(batch.aligned)
-        self.log(name, value.detach(), batch_size=len(batch.ids))
+        self.log(name, value.detach(), batch_size=len(batch.ids), sync_dist=name != "alignment")
         return value
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
