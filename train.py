@@ -65,8 +65,10 @@ def speech(s: Any, run: RunFolder) -> None:
             vocoder_batches(corpus, **data, seed=s["seed"]),
             {"settings": identity(s)} | software(),
         )
-        training |= {"codec_weights": s["paths"]["codec_weights"], "provenance": origin}
-        fit_vocoder(run.path, crops, **s["codec"], **training)
+        weights = s["paths"]["codec_weights"]
+        fit_vocoder(
+            run.path, crops, **s["codec"], **training, codec_weights=weights, provenance=origin
+        )
 
 
 def identity(s: Any) -> dict[str, Any]:
