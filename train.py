@@ -61,14 +61,12 @@ def speech(s: Any, run: RunFolder) -> None:
         batches = codec_batches(corpus, **data, seed=s["seed"])
         fit_codec(run.path, *batches, network=s["codec"]["network"], **training)
     else:
-        crops, origin = (
-            vocoder_batches(corpus, **data, seed=s["seed"]),
-            {"settings": identity(s)} | software(),
-        )
-        weights = s["paths"]["codec_weights"]
-        fit_vocoder(
-            run.path, crops, **s["codec"], **training, codec_weights=weights, provenance=origin
-        )
+        crops = vocoder_batches(corpus, **data, seed=s["seed"])
+        export = {
+            "codec_weights": s["paths"]["codec_weights"],
+            "provenance": {"settings": identity(s)} | software(),
+        }
+        fit_vocoder(run.path, crops, **s["codec"], **training, **export)
 
 
 def identity(s: Any) -> dict[str, Any]:

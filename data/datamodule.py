@@ -41,7 +41,7 @@ class SequenceDataset(Dataset):
 def collate_named(items: Sequence[tuple]) -> SequenceBatch:
     """Right-padded batch of dataset items."""
     sequences, aligned, names = zip(*items, strict=True)
-    return collate(list(sequences), list(names), None if aligned[0] is None else list(aligned))
+    return collate(sequences, names, None if aligned[0] is None else aligned)
 
 
 class TokenDataModule(lightning.LightningDataModule):

@@ -141,6 +141,10 @@ def _difference_cell(line: Line) -> str:
     return f"{100 * gap.point:+.2f} [{100 * gap.low:+.2f}, {100 * gap.high:+.2f}]"
 
 
+def _difference_point(line: Line) -> str:
+    return _optional("{:+.2f}")(line.difference and 100 * line.difference.point)
+
+
 def _counts_cell(line: Line) -> str:
     counts = line.counts
     return f"{counts.substitutions}/{counts.deletions}/{counts.insertions}" if counts else "–"
@@ -167,6 +171,19 @@ COLUMNS: tuple[tuple[str, Callable[[Line], str]], ...] = (
 )
 
 
+# What the terminal shows of them, in this order.
+TERMINAL = (
+    "system",
+    "WER % [95 % CI]",
+    "Δ baseline",
+    "SIM own",
+    "SIM other",
+    "MOS",
+    "CE",
+    "tokens/s",
+)
+
+
 def columns_for(lines: Sequence[Line]) -> list[tuple[str, Callable[[Line], str]]]:
     """The columns to show: the difference only when there is a baseline."""
     compared = any(line.difference for line in lines)
@@ -175,16 +192,11 @@ def columns_for(lines: Sequence[Line]) -> list[tuple[str, Callable[[Line], str]]
 
 def terminal_columns(lines: Sequence[Line]) -> list[tuple[str, Callable[[Line], str]]]:
     """The columns that a reader waits for, without intervals of differences and secondary counts."""
-    full = dict(COLUMNS)
-
-    def gap(line: Line) -> str:
-        return "–" if line.difference is None else f"{100 * line.difference.point:+.2f}"
-
-    columns = [("system", full["system"]), ("WER % [95 % CI]", _wer_cell), ("Δ", gap)]
-    columns += [("SIM", full["SIM own"]), ("other", full["SIM other"]), ("MOS", full["MOS"])]
-    columns += [("CE", full["CE"]), ("tok/s", full["tokens/s"])]
-    compared = any(line.difference for line in lines)
-    return [column for column in columns if compared or column[0] != "Δ"]
+    known = dict(columns_for(lines))
+    short = {"SIM own": "SIM", "SIM other": "other", "tokens/s": "tok/s", "Δ baseline": "Δ"}
+    if "Δ baseline" in known:
+        known["Δ baseline"] = _difference_point  # with its interval it is too wide
+    return [(short.get(name, name), known[name]) for name in TERMINAL if name in known]
 
 
 def to_markdown(lines: Sequence[Line]) -> str:

@@ -31,8 +31,7 @@ def _slaney(hz: torch.Tensor) -> torch.Tensor:
 
 def stretch_frequency(mel: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
     """(B, F, M) mels with all frequencies multiplied by `factors` (B,); ends repeat the outer bands."""
-    low, high = (_slaney(torch.tensor(f)) for f in (F_MIN_HZ, F_MAX_HZ))
-    low, high = low.to(mel.device), high.to(mel.device)
+    low, high = _slaney(torch.tensor([F_MIN_HZ, F_MAX_HZ], device=mel.device))
     bands = torch.lerp(low, high, torch.linspace(0, 1, N_MELS, device=mel.device))
     hz = torch.where(bands < 15, bands * 200 / 3, 1000 * (LOG_STEP * (bands - 15)).exp())
     source = _slaney(hz / factors[:, None])

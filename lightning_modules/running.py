@@ -243,9 +243,9 @@ def fit(
 ) -> Path:
     """Trains `module.model` to `steps` in `run`, from its last checkpoint if it has one.
 
-    Returns the exported folder; `export` is "best" (by validation) or "last",
-    `export_dtype` the precision of the exported weights (`mamtra.lm.checkpoint.DTYPES`). Raises RunError for a
-    broken checkpoint, NonFiniteLossError, Interrupted.
+    Returns the exported folder; `export` is "best" (by validation) or "last", `export_dtype` the
+    precision of the exported weights (`mamtra.lm.checkpoint.DTYPES`). Raises RunError for a broken
+    checkpoint, NonFiniteLossError, Interrupted.
     """
     if export not in EXPORTS:
         raise ValueError(f"export must be one of {', '.join(EXPORTS)}, not {export!r}")

@@ -1,6 +1,5 @@
 """The shipped mini system: its files are what the manifest says, and it speaks."""
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -11,7 +10,9 @@ import soundfile as sf
 import torch
 from rich.console import Console
 
+from data.mini_assets import MAX_BYTES
 from eval.cross_entropy import cross_entropy, read_held_out
+from eval.files import sha256_file
 from eval.metrics.asr import WhisperASR
 from eval.metrics.wer import normalise_seedtts, word_errors
 from eval.testset import read_meta
@@ -20,7 +21,6 @@ from mamtra.speech import load_codec
 from mamtra.tts import Synthesizer
 
 ASSETS = Path(__file__).parents[1] / "assets/mini"
-LIMIT_BYTES = 30_000_000
 
 
 def corpus_wer(pairs) -> float:
@@ -43,8 +43,8 @@ def test_every_file_is_the_one_in_the_manifest():
     present = {str(p.relative_to(ASSETS)) for p in ASSETS.rglob("*") if p.is_file()}
     assert present == files.keys() | {"manifest.json", "CARD.md"}
     for name, facts in files.items():
-        assert hashlib.sha256((ASSETS / name).read_bytes()).hexdigest() == facts["sha256"], name
-    assert sum(facts["bytes"] for facts in files.values()) <= LIMIT_BYTES
+        assert sha256_file(ASSETS / name) == facts["sha256"], name
+    assert sum(facts["bytes"] for facts in files.values()) <= MAX_BYTES
 
 
 def test_the_token_table_is_what_the_codec_makes_of_the_recordings(items):
