@@ -42,11 +42,13 @@ def run(config: dict[str, Any], console: Console) -> None:
         seed_index=config["seed_index"],
         sampling=config["system"]["sampling"],
         device=config["device"],
+        batch=config["batch"],
     )
     if config["baseline"] is not None and config["baseline"] not in models:
         raise InputError(f"baseline {config['baseline']!r} is not among: {', '.join(models)}")
     asr = WhisperASR(config["asr"], cpu_threads=config["threads"])
-    scorers = Scorers(asr, GE2ESpeaker(), DistillMOS(), Cache(Path(config["cache"])))
+    mos = DistillMOS() if config["mos"] else None
+    scorers = Scorers(asr, GE2ESpeaker(), mos, Cache(Path(config["cache"])))
     torch.set_num_threads(config["threads"])
     console.print(f"{len(items)} items of {meta}; results -> {out}", soft_wrap=True)
     if stage in ("all", "synthesize"):

@@ -13,6 +13,7 @@ from lightning_modules.alignment import embed_codes_as_letters
 from lightning_modules.base import LanguageModelModule
 from lightning_modules.distill import DistillModule, Objective
 from lightning_modules.fit_codec import fit_codec, fit_vocoder
+from lightning_modules.layerwise import LayerwiseModule
 from lightning_modules.running import RunFolder, clear_errors, software, train_in
 from lightning_modules.teacher import TeacherModule
 from mamtra.backbone.layer_plan import draw, layer_plan
@@ -20,7 +21,8 @@ from mamtra.backbone.sizes import BackboneSizes
 from mamtra.lm.checkpoint import load_lm
 from mamtra.lm.speech_lm import SpeechLM
 from mamtra.text.characters import CharacterTokenizer
-from mamtra.transfer.student import build_student
+from mamtra.transfer.report import TransferReport
+from mamtra.transfer.student import LAYERWISE, build_student
 
 TEXT = CharacterTokenizer()
 Run = tuple[LanguageModelModule, TokenDataModule]
@@ -41,15 +43,31 @@ def teacher(s: Any) -> Run:
     return TeacherModule(lm, s["optimizer"], **options), tokens
 
 
-def student(s: Any) -> Run:
-    """The teacher with layers turned into Mamba layers, to be distilled from it."""
-    source, aim = load_lm(s["paths"]["teacher"]), Objective(**s["objective"])
+def converted(s: Any) -> tuple[SpeechLM, TokenDataModule, SpeechLM, TransferReport]:
+    """(teacher, tokens, student to be trained, what the transfer did)."""
+    source, mixers = load_lm(s["paths"]["teacher"]), None
+    if s["init"] == LAYERWISE:
+        mixers = load_lm(s["paths"]["layerwise"])
     plan = layer_plan(source.sizes.n_layers, s["ratio"], s["placement"])
     tokens = token_data(s, source.speech_vocab)
-    lm, report = build_student(source, plan, s["init"], tokens.calibration_batch(), **s["transfer"])
+    options = s["transfer"] | {"mixers": mixers}
+    lm, report = build_student(source, plan, s["init"], tokens.calibration_batch(), **options)
     report.print()
     print(f"layers: {draw(plan)}")
+    return source, tokens, lm, report
+
+
+def student(s: Any) -> Run:
+    """The teacher with layers turned into Mamba layers, to be distilled from it."""
+    source, tokens, lm, report = converted(s)
+    aim = Objective(**s["objective"])
     return DistillModule(source, lm, aim, s["optimizer"], report.fresh_parameter_names), tokens
+
+
+def layerwise(s: Any) -> Run:
+    """All layers turned into Mamba layers, each to be trained by itself."""
+    source, tokens, lm, report = converted(s)
+    return LayerwiseModule(source, lm, s["optimizer"], report.fresh_parameter_names), tokens
 
 
 def speech(s: Any, run: RunFolder) -> None:
@@ -79,6 +97,7 @@ TASKS = {
     "codec": ("network.safetensors", None, ()),
     "vocoder": ("vocoder.safetensors", None, ()),
     "teacher": ("teacher", teacher, ("tokens",)),
+    "layerwise": ("student", layerwise, ("tokens", "teacher")),
     "distill": ("student", student, ("tokens", "teacher")),
 }
 
@@ -91,6 +110,8 @@ def main(config: DictConfig) -> None:
     run = RunFolder(Path(s["run"]), export)
     if build is None:
         return speech(s, run)
+    if s.get("init") == LAYERWISE:
+        names = (*names, LAYERWISE)
     inputs = {name: Path(s["paths"][name]) for name in names}
     train_in(run, lambda: build(s), identity(s), inputs, s["overwrite"])
 

@@ -69,7 +69,7 @@ def manifest(
     config: Mapping[str, Any],
     meta_sha256: str,
     systems: Mapping[str, Mapping[str, Any]],
-    metrics: Mapping[str, str],
+    metrics: Mapping[str, str | None],
     seed_index: int,
     device: str,
 ) -> dict[str, Any]:

@@ -75,6 +75,7 @@ def build_systems(
     seed_index: int,
     sampling: Mapping[str, Any],
     device: str,
+    batch: int = 1,
 ) -> list[System]:
     """Systems with everything about them checked; no model is loaded.
 
@@ -89,7 +90,7 @@ def build_systems(
             voicer = Recordings() if path == RECORDINGS else Resynthesis(codec_folder)
             own_items = with_recording(items)
         else:
-            voicer = ModelVoicer(Path(path), codec_folder, seed_index, sampling, device)
+            voicer = ModelVoicer(Path(path), codec_folder, seed_index, sampling, device, batch)
         voicer.check(own_items)
         systems.append(System(name, voicer, own_items, out / name))
     return systems
@@ -242,7 +243,7 @@ def write_manifest(
         config=config,
         meta_sha256=sha256_file(meta),
         systems={system.name: system.voicer.card() for system in systems},
-        metrics={m: getattr(scorers, m).key for m in ("asr", "speaker", "mos")},
+        metrics={m: getattr(getattr(scorers, m), "key", None) for m in ("asr", "speaker", "mos")},
         seed_index=seed_index,
         device=device,
     )

@@ -82,11 +82,11 @@ class Cache:
 
 @dataclass(frozen=True)
 class Scorers:
-    """The metric models and their cache."""
+    """The metric models and their cache; a metric without a model is left out of the rows."""
 
     asr: ASR
-    speaker: Speaker
-    mos: MOS
+    speaker: Speaker | None
+    mos: MOS | None
     cache: Cache
 
 
@@ -135,6 +135,8 @@ def score(
 def _embed_prompts(items: Iterable[Item], scorers: Scorers) -> dict[str, np.ndarray]:
     """Embedding of each distinct prompt wav that can be read, by its path."""
     prompts: dict[str, np.ndarray] = {}
+    if scorers.speaker is None:
+        return prompts
     for item in items:
         key = str(item.prompt_wav)
         if item.prompt_wav is None or key in prompts:
@@ -146,9 +148,9 @@ def _embed_prompts(items: Iterable[Item], scorers: Scorers) -> dict[str, np.ndar
 
 
 def _embedding(scorers: Scorers, sha256: str, wave: np.ndarray) -> np.ndarray:
-    values = scorers.cache.get(
-        scorers.speaker.key, sha256, lambda: [float(v) for v in scorers.speaker.embed(wave)]
-    )
+    speaker = scorers.speaker
+    assert speaker is not None
+    values = scorers.cache.get(speaker.key, sha256, lambda: [float(v) for v in speaker.embed(wave)])
     return np.asarray(values, dtype=np.float64)
 
 
@@ -223,6 +225,8 @@ def _add_speaker(
     prompts: Mapping[str, np.ndarray],
     voices: Mapping[str, str],
 ) -> None:
+    if scorers.speaker is None:
+        return
     if prompt not in prompts:
         row["status"], row["detail"] = "prompt_missing", "no prompt to compare the voice with"
         return
@@ -236,12 +240,12 @@ def _add_speaker(
 
 
 def _add_mos(row: dict[str, Any], audio: Audio, scorers: Scorers) -> None:
-    wave = audio.wave
+    wave, mos = audio.wave, scorers.mos
+    if mos is None:
+        return
     assert wave is not None
     try:
-        row["mos"] = scorers.cache.get(
-            scorers.mos.key, row["wav_sha256"], lambda: scorers.mos.score(wave)
-        )
+        row["mos"] = scorers.cache.get(mos.key, row["wav_sha256"], lambda: mos.score(wave))
     except Exception as error:
         row["detail"] = f"no MOS: {type(error).__name__}: {error}"
 

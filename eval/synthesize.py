@@ -1,7 +1,7 @@
 """Synthesis stage: items -> one wav per utterance and one row per utterance.
 
 Writes `<out>/wavs/<utterance>.wav` (PCM16) and `<out>/synth.jsonl`. A row is appended as soon as
-its wav is in place, so an interrupt loses at most the sentence in progress. A later run keeps what
+its wav is in place, so an interrupt loses at most the batch in progress. A later run keeps what
 is still valid: status ok, the wav's hash unchanged, the recipe (model, codec, sampling, texts,
 seed) unchanged. The rest is done again.
 """
@@ -57,10 +57,14 @@ def synthesize(
             progress_bar(console) as bar,
         ):
             stream.write("\n")  # ends a line that a kill may have left open
-            for item in bar.track(todo, description=f"{name}: synthesis"):
-                row = _synthesize_one(item, voicer, out, recipes[item.utterance])
-                rows[item.utterance] = row
-                stream.write(json_line(row))
+            task = bar.add_task(f"{name}: synthesis", total=len(todo))
+            # Texts of one length end together, so that a batch carries few finished rows.
+            todo.sort(key=lambda item: (len(item.text), item.line))
+            for start in range(0, len(todo), voicer.batch):
+                for row in _synthesize(todo[start : start + voicer.batch], voicer, out, recipes):
+                    rows[row["utterance"]] = row
+                    stream.write(json_line(row))
+                    bar.advance(task)
                 stream.flush()
     ordered = [rows[item.utterance] for item in items]
     write_jsonl(out / "synth.jsonl", ordered)
@@ -115,17 +119,34 @@ def pcm16_bytes(wave: np.ndarray, sample_rate_hz: int) -> bytes:
     return buffer.getvalue()
 
 
-def _synthesize_one(item: Item, voicer: Voicer, out: Path, recipe: str) -> dict[str, Any]:
-    path = wav_path(out, item.utterance)
-    spoken: Spoken | None = None
+def _synthesize(
+    items: Sequence[Item], voicer: Voicer, out: Path, recipes: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Rows of items said together; when the batch fails, of each item said alone."""
     try:
-        spoken = voicer.say(item)
+        spoken = voicer.say(items)
+    except Exception as error:
+        if len(items) > 1:  # whose fault it is shows when each is alone
+            return [row for item in items for row in _synthesize([item], voicer, out, recipes)]
+        # A wav of an older recipe must not be scored as if it were this one.
+        wav_path(out, items[0].utterance).unlink(missing_ok=True)
+        return [_row(items[0].utterance, recipes[items[0].utterance], None, error=_text(error))]
+    pairs = zip(items, spoken, strict=True)
+    return [_write(item, speech, out, recipes[item.utterance]) for item, speech in pairs]
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _write(item: Item, spoken: Spoken, out: Path, recipe: str) -> dict[str, Any]:
+    path = wav_path(out, item.utterance)
+    try:
         content = pcm16_bytes(spoken.wave, spoken.sample_rate_hz)
         write_bytes(path, content)
     except Exception as error:
-        # A wav of an older recipe must not be scored as if it were this one.
         path.unlink(missing_ok=True)
-        return _row(item.utterance, recipe, spoken, error=f"{type(error).__name__}: {error}")
+        return _row(item.utterance, recipe, spoken, error=_text(error))
     return _row(item.utterance, recipe, spoken, sha256=sha256_bytes(content))
 
 

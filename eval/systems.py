@@ -21,7 +21,7 @@ import torch
 
 from eval.files import InputError, sha256_bytes, sha256_file, sha256_json
 from eval.testset import Item
-from mamtra.lm.checkpoint import DESCRIPTION, WEIGHTS, read_description
+from mamtra.lm.checkpoint import DESCRIPTION, WEIGHTS, model_sha256, read_description
 from mamtra.speech import load_codec
 from mamtra.speech.base import SpeechCodec
 from mamtra.text.characters import CharacterTokenizer
@@ -46,6 +46,11 @@ class Spoken:
 class Voicer(Protocol):
     """One system under test."""
 
+    @property
+    def batch(self) -> int:
+        """How many items it says at a time."""
+        ...
+
     def check(self, items: Sequence[Item]) -> None:
         """Raise InputError for anything that can be seen to be wrong before a model loads."""
         ...
@@ -58,8 +63,8 @@ class Voicer(Protocol):
         """Load the models, so that a broken one stops the run instead of failing every item."""
         ...
 
-    def say(self, item: Item) -> Spoken:
-        """The speech of one item."""
+    def say(self, items: Sequence[Item]) -> list[Spoken]:
+        """The speech of up to `batch` items, in their order."""
         ...
 
     def card(self) -> dict[str, Any]:
@@ -71,6 +76,8 @@ class Voicer(Protocol):
 class Recordings:
     """The original recordings of the test set: the floor that the ASR sets."""
 
+    batch: int = 1
+
     def check(self, items: Sequence[Item]) -> None:
         _need_recordings(items)
 
@@ -80,8 +87,11 @@ class Recordings:
     def load(self) -> None:
         pass
 
-    def say(self, item: Item) -> Spoken:
-        wave, rate_hz = soundfile.read(_path(item.recording), dtype="float32", always_2d=True)
+    def say(self, items: Sequence[Item]) -> list[Spoken]:
+        return [self._read(_path(item.recording)) for item in items]
+
+    def _read(self, path: Path) -> Spoken:
+        wave, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
         return Spoken(wave.mean(axis=1), rate_hz)
 
     def card(self) -> dict[str, Any]:
@@ -93,6 +103,7 @@ class Resynthesis:
     """Recording -> tokens -> waveform in the prompt's voice: the ceiling that the codec sets."""
 
     codec_folder: Path
+    batch: int = 1
 
     @cached_property
     def codec(self) -> SpeechCodec:
@@ -113,8 +124,11 @@ class Resynthesis:
     def load(self) -> None:
         _ = self.codec
 
+    def say(self, items: Sequence[Item]) -> list[Spoken]:
+        return [self._resynthesize(item) for item in items]
+
     @torch.inference_mode()
-    def say(self, item: Item) -> Spoken:
+    def _resynthesize(self, item: Item) -> Spoken:
         rate_hz = self.codec.sample_rate_hz
         tokens = self.codec.encode(read_wave(_path(item.recording), rate_hz))
         voice = self.codec.voice(read_wave(_path(item.prompt_wav), rate_hz))
@@ -138,6 +152,7 @@ class ModelVoicer:
     seed_index: int
     sampling: Mapping[str, Any]
     device: str
+    batch: int = 1
     _prompts: dict[tuple[str, Path], Prompt] = field(default_factory=dict)
 
     @cached_property
@@ -180,21 +195,31 @@ class ModelVoicer:
     def load(self) -> None:
         _ = self.synthesizer
 
-    def say(self, item: Item) -> Spoken:
+    def say(self, items: Sequence[Item]) -> list[Spoken]:
+        spoken = self.synthesizer.speak_batch(
+            [item.text for item in items],
+            [self._prompt(item) for item in items],
+            [stable_seed(item.utterance, self.seed_index) for item in items],
+            **self.sampling,
+        )
+        return [
+            Spoken(
+                speech.wave.numpy(),
+                self.synthesizer.sample_rate_hz,
+                n_tokens=len(speech.tokens),
+                lm_s=speech.lm_s,
+                vocode_s=speech.vocode_s,
+                hit_max=speech.hit_max,
+            )
+            for speech in spoken
+        ]
+
+    def _prompt(self, item: Item) -> Prompt:
         key = (item.prompt_text, _path(item.prompt_wav))
         if key not in self._prompts:
             wave = read_wave(key[1], self.synthesizer.sample_rate_hz)
             self._prompts[key] = self.synthesizer.prompt(item.prompt_text, wave)
-        seed = stable_seed(item.utterance, self.seed_index)
-        speech = self.synthesizer.speak(item.text, self._prompts[key], seed, **self.sampling)
-        return Spoken(
-            speech.wave.numpy(),
-            self.synthesizer.sample_rate_hz,
-            n_tokens=len(speech.tokens),
-            lm_s=speech.lm_s,
-            vocode_s=speech.vocode_s,
-            hit_max=speech.hit_max,
-        )
+        return self._prompts[key]
 
     def card(self) -> dict[str, Any]:
         description = read_description(self.model_folder)
@@ -234,12 +259,6 @@ def check_model_folder(folder: Path) -> None:
     if not (folder / WEIGHTS).is_file():
         raise InputError(f"{folder} is not an exported model: {WEIGHTS} is missing")
     read_description(folder)
-
-
-def model_sha256(folder: Path) -> str:
-    """Hash of an exported model: weights and description."""
-    files = [folder / WEIGHTS, folder / DESCRIPTION]
-    return sha256_json([sha256_file(path) for path in files])
 
 
 def codec_sha256(folder: Path) -> str:

@@ -8,6 +8,7 @@ Shapes: n samples, L text ids, T speech tokens, E width of the speaker embedding
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 
 from mamtra.lm.checkpoint import load_lm
-from mamtra.lm.generate import generate
+from mamtra.lm.generate import generate_batch
 from mamtra.lm.speech_lm import SpeechLM
 from mamtra.speech import load_codec
 from mamtra.speech.base import SpeechCodec
@@ -35,7 +36,8 @@ class Prompt:
 class Synthesis:
     """wave: (n,) float32 at the codec's rate, tokens: the T generated codes, times in seconds.
 
-    `lm_s` covers prefill and decoding, `vocode_s` tokens to waveform. `hit_max` says that the
+    `lm_s` covers prefill and decoding (of a batch, its share), `vocode_s` tokens to waveform.
+    `hit_max` says that the
     length limit ended the sentence instead of the end token.
     """
 
@@ -90,24 +92,38 @@ class Synthesizer:
             text, prompt_text: sentences inside the tokenizer's alphabet.
             prompt_wave: (n,) at `sample_rate_hz`, the recording of `prompt_text`.
             seed: of the sampling.
-            sampling: options of `mamtra.lm.generate.generate`, such as `top_p`.
+            sampling: options of `mamtra.lm.generate.generate_batch`, such as `top_p`.
         """
         return self.speak(text, self.prompt(prompt_text, prompt_wave), seed, **sampling)
 
-    @torch.inference_mode()
     def speak(self, text: str, prompt: Prompt, seed: int, **sampling: Any) -> Synthesis:
         """As `synthesize`, with a prompt that is encoded already."""
-        text_ids = self.tokenizer.encode(text)
-        result = generate(
+        return self.speak_batch([text], [prompt], [seed], **sampling)[0]
+
+    @torch.inference_mode()
+    def speak_batch(
+        self, texts: Sequence[str], prompts: Sequence[Prompt], seeds: Sequence[int], **sampling: Any
+    ) -> list[Synthesis]:
+        """Several sentences decoded together, each with its own prompt and seed.
+
+        A sentence's tokens do not depend on its neighbours, up to rounding. `lm_s` is the batch's time
+        divided by its rows, so that sums and throughput stay right.
+        """
+        text_ids = [self.tokenizer.encode(text) for text in texts]
+        results = generate_batch(
             self.lm,
-            [*prompt.text_ids, *text_ids],
-            prompt.tokens,
-            torch.Generator().manual_seed(seed),
-            target_length=len(text_ids),
+            [[*prompt.text_ids, *ids] for prompt, ids in zip(prompts, text_ids, strict=True)],
+            [prompt.tokens for prompt in prompts],
+            [torch.Generator().manual_seed(seed) for seed in seeds],
+            target_lengths=[len(ids) for ids in text_ids],
             **sampling,
         )
-        start = time.perf_counter()
-        wave = self.codec.decode(torch.tensor(result.tokens, dtype=torch.long), prompt.voice)
-        vocode_s = time.perf_counter() - start
-        lm_s = result.prefill_s + result.decode_s
-        return Synthesis(wave.float().cpu(), result.tokens, lm_s, vocode_s, result.hit_max)
+        spoken = []
+        for result, prompt in zip(results, prompts, strict=True):
+            start = time.perf_counter()
+            wave = self.codec.decode(torch.tensor(result.tokens, dtype=torch.long), prompt.voice)
+            vocode_s = time.perf_counter() - start
+            lm_s = (result.prefill_s + result.decode_s) / len(results)
+            wave = wave.float().cpu()
+            spoken.append(Synthesis(wave, result.tokens, lm_s, vocode_s, result.hit_max))
+        return spoken

@@ -2,15 +2,19 @@
 
 A ratio `1:k` keeps one attention layer for every k Mamba layers; `1:0` is all attention and `0:1`
 all Mamba. Placement names say where the attention layers are (MamTra, arXiv 2603.12342, section on
-layer placement; the exact Middle and Sandwich splits are this project's reading).
+layer placement; the exact Middle and Sandwich splits are this project's reading). Measured
+placements keep the layers with the highest importance scores (`mamtra.transfer.importance`).
 """
 
 import re
+from collections.abc import Sequence
 
 ATTENTION = "attention"
 MAMBA = "mamba"
 RATIOS = ("1:0", "1:1", "1:2", "1:3", "1:5", "1:11", "0:1")
-PLACEMENTS = ("blockbeg", "blockend", "front", "middle", "back", "sandwich")
+CLOSED_FORM = ("blockbeg", "blockend", "front", "middle", "back", "sandwich")
+MEASURED = ("cosine", "kl", "swap", "wer")
+PLACEMENTS = (*CLOSED_FORM, *MEASURED)
 
 LayerPlan = tuple[str, ...]
 
@@ -35,7 +39,9 @@ def _check_placement(placement: str) -> str:
     return placement
 
 
-def attention_layers(n_layers: int, ratio: str, placement: str) -> tuple[int, ...]:
+def attention_layers(
+    n_layers: int, ratio: str, placement: str, scores: Sequence[float] | None = None
+) -> tuple[int, ...]:
     """Indices of the layers that stay attention, ascending. Errors as `layer_plan`."""
     attention, mamba = parse_ratio(ratio)
     _check_placement(placement)
@@ -45,6 +51,14 @@ def attention_layers(n_layers: int, ratio: str, placement: str) -> tuple[int, ..
     if n_layers % period:
         raise ValueError(f"ratio {ratio} needs a multiple of {period} layers, got {n_layers}")
     count = n_layers // period * attention
+    if placement in MEASURED:
+        if scores is None:
+            raise ValueError(f"placement {placement} needs importance scores: one for each layer")
+        if len(scores) != n_layers:
+            raise ValueError(f"{len(scores)} importance scores for {n_layers} layers")
+        # The earlier of two equal layers stays attention.
+        ranked = sorted(range(n_layers), key=lambda layer: (-scores[layer], layer))
+        return tuple(sorted(ranked[:count]))
     if placement == "blockbeg":
         return tuple(range(0, n_layers, period)) if attention else ()
     if placement == "blockend":
@@ -56,13 +70,16 @@ def attention_layers(n_layers: int, ratio: str, placement: str) -> tuple[int, ..
     return tuple(range(start, start + count))
 
 
-def layer_plan(n_layers: int, ratio: str, placement: str) -> LayerPlan:
+def layer_plan(
+    n_layers: int, ratio: str, placement: str, scores: Sequence[float] | None = None
+) -> LayerPlan:
     """Tuple of "attention" / "mamba", one per layer, first layer first.
 
-    Raises ValueError for an unknown ratio or placement (listing the valid ones) and for a layer
-    count that the ratio's period does not divide (naming both).
+    scores: importance of each layer, for the MEASURED placements. Raises ValueError for an unknown
+    ratio or placement (listing the valid ones), for a layer count that the ratio's period does not
+    divide (naming both), and for a measured placement without one score per layer.
     """
-    kept = set(attention_layers(n_layers, ratio, placement))
+    kept = set(attention_layers(n_layers, ratio, placement, scores))
     return tuple(ATTENTION if i in kept else MAMBA for i in range(n_layers))
 
 
@@ -76,6 +93,15 @@ def check_plan(plan: LayerPlan, n_layers: int) -> LayerPlan:
                 f"layer {i} of the plan is {kind!r}; valid kinds: {ATTENTION}, {MAMBA}"
             )
     return tuple(plan)
+
+
+def parse_plan(letters: str) -> LayerPlan:
+    """ "AMMM" or "A M M M" -> the plan. ValueError for other letters or none."""
+    kinds = {"A": ATTENTION, "M": MAMBA}
+    found = letters.replace(" ", "").upper()
+    if not found or set(found) - kinds.keys():
+        raise ValueError(f"a layer plan is one letter A or M per layer, not {letters!r}")
+    return tuple(kinds[letter] for letter in found)
 
 
 def draw(plan: LayerPlan) -> str:

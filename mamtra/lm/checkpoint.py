@@ -77,6 +77,18 @@ def save_lm(
     return folder
 
 
+def model_sha256(folder: str | Path) -> str:
+    """Identity of a model folder: a hash of the hashes of its two files.
+
+    Raises CheckpointError when one is missing.
+    """
+    paths = [Path(folder) / name for name in (WEIGHTS, DESCRIPTION)]
+    for path in paths:
+        if not path.is_file():
+            raise CheckpointError(f"{path}: no such file, so this is not a model folder")
+    return hashlib.sha256(json.dumps([_sha256(path) for path in paths]).encode()).hexdigest()
+
+
 def read_description(folder: str | Path) -> dict[str, Any]:
     """The parsed `model.json`. Raises CheckpointError when it is missing or not one of ours."""
     path = Path(folder) / DESCRIPTION

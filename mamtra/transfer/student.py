@@ -3,27 +3,29 @@
 B batch, T time, D d_model, H heads, E head_dim.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from mamtra.backbone.context import SequenceContext
 from mamtra.backbone.layer_plan import ATTENTION, LayerPlan, check_plan
 from mamtra.lm.sequence import SequenceBatch
 from mamtra.lm.speech_lm import SpeechLM
 from mamtra.transfer.gqa_to_mamba import (
     COPIED,
+    INITS,
     Piece,
-    check_init,
     convert,
     head_rms,
     match_heads,
     v_bias_per_head,
 )
 from mamtra.transfer.report import TransferReport
+from mamtra.transfer.watch import Seen, watch_mixers
+
+LAYERWISE = "layerwise"  # calibrated, then trained layer by layer (lightning_modules/layerwise.py)
+STUDENT_INITS = (*INITS, LAYERWISE)
 
 
 def _layers(model: SpeechLM) -> list[nn.Module]:
@@ -46,38 +48,6 @@ FREEZE_GROUPS: dict[str, Callable[[SpeechLM], list[nn.Module]]] = {
 }
 
 
-@dataclass
-class _Seen:
-    """What one teacher layer saw and made of it: input (B, T, D), heads (B, T, H * E)."""
-
-    x: Tensor
-    context: SequenceContext
-    heads: Tensor
-
-
-@contextmanager
-def _watch(model: SpeechLM) -> Iterator[dict[int, _Seen]]:
-    """Collects mixer inputs and head outputs of every layer during a forward pass."""
-    seen: dict[int, _Seen] = {}
-    inputs: dict[int, tuple[Tensor, SequenceContext]] = {}
-    handles = []
-    for i, layer in enumerate(_layers(model)):
-
-        def enter(_module: nn.Module, args: tuple, i: int = i) -> None:
-            inputs[i] = args
-
-        def leave(_module: nn.Module, args: tuple[Tensor, ...], i: int = i) -> None:
-            seen[i] = _Seen(*inputs[i], args[0])
-
-        handles.append(layer.mixer.register_forward_pre_hook(enter))  # type: ignore
-        handles.append(layer.mixer.out_proj.register_forward_pre_hook(leave))  # type: ignore
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 @torch.no_grad()
 def _layer_cosine(
     teacher_hidden: Sequence[Tensor], student_hidden: Sequence[Tensor], mask: Tensor
@@ -97,19 +67,28 @@ def build_student(
     dropout: float = 0.0,
     freeze: Sequence[str] = (),
     mamba_rope: bool = False,
+    mixers: SpeechLM | None = None,
 ) -> tuple[SpeechLM, TransferReport]:
     """A student with `plan` whose attention layers, MLPs, norms, embeddings and head are the
     teacher's and whose Mamba layers are made from the teacher's attention by `init`.
 
     calibration_batch (about 1,000 tokens are enough) is needed by init "calibrated" and for the
     step-0 cosines of the report. freeze names groups of FREEZE_GROUPS that will not be trained.
-    mamba_rope: see BackboneSizes.
+    mamba_rope: see BackboneSizes. mixers: for init "layerwise", the model whose Mamba mixers are taken
+    over, one for every converted layer.
     The student is in eval mode, on the teacher's device. Random tensors follow torch's global seed.
 
     Raises ValueError for an unknown init or group (listing the valid ones), a plan of the wrong
-    length, a plan that wants attention where the teacher has none, or a missing batch.
+    length, a plan that wants attention where the teacher has none, a missing batch, or `mixers` that
+    are missing, not asked for or without a Mamba mixer of the right size where one is needed.
     """
-    check_init(init)
+    if init not in STUDENT_INITS:
+        raise ValueError(f"unknown init {init!r}; valid inits: {', '.join(STUDENT_INITS)}")
+    if (init == LAYERWISE) != (mixers is not None):
+        raise ValueError(
+            f"init {init!r} and mixers={'none' if mixers is None else 'a model'}: "
+            f"a model to take mixers from belongs to init '{LAYERWISE}', and to no other"
+        )
     plan = check_plan(plan, teacher.sizes.n_layers)
     for i, (wanted, present) in enumerate(zip(plan, teacher.plan, strict=True)):
         if wanted == ATTENTION and present != ATTENTION:
@@ -125,11 +104,11 @@ def build_student(
     was_training = teacher.training
     teacher.eval()
     hidden: tuple[Tensor, ...] | None = None
-    seen: dict[int, _Seen] = {}
+    seen: dict[int, Seen] = {}
     batch = None if calibration_batch is None else calibration_batch.to(teacher.device)
     embeds = None if batch is None else teacher.embed(batch.ids, batch.kinds)
     if batch is not None and embeds is not None:
-        with _watch(teacher) as seen:
+        with watch_mixers(teacher) as seen:
             hidden = teacher(embeds, batch.mask, output_hidden=True).layer_hidden
 
     sizes = replace(teacher.sizes, mamba_rope=mamba_rope)
@@ -142,7 +121,8 @@ def build_student(
             continue
         attention, mamba = source.mixer, target.mixer
         prefix = f"backbone.layers.{i}.mixer."
-        for piece in convert(attention, mamba, init):  # type: ignore[arg-type]
+        base = "calibrated" if mixers is not None else init
+        for piece in convert(attention, mamba, base):  # type: ignore[arg-type]
             origin = prefix + piece.source if piece.status == COPIED else piece.source
             rows.append(Piece(prefix + piece.name, piece.shape, piece.status, origin))
         if init == "calibrated":
@@ -150,6 +130,8 @@ def build_student(
             heads = seen[i].heads - v_bias_per_head(attention)  # type: ignore[arg-type]
             target_rms = head_rms(heads, seen[i].context.valid, sizes.n_heads)
             match_heads(mamba, seen[i].x, seen[i].context, target_rms)  # type: ignore[arg-type]
+        if mixers is not None:
+            _take_mixer(mixers, i, student)
     student.eval()
     teacher.train(was_training)
 
@@ -163,6 +145,17 @@ def build_student(
             module.requires_grad_(False)
     report = TransferReport(plan, init, tuple(rows), cosine)
     return student, report.with_frozen(student)
+
+
+def _take_mixer(source: SpeechLM, layer: int, student: SpeechLM) -> None:
+    """Copy one Mamba mixer. ValueError when `source` has no such mixer of this size."""
+    if layer >= len(source.plan) or source.plan[layer] != student.plan[layer]:
+        raise ValueError(f"layer {layer} of the model to take mixers from is not a Mamba layer")
+    try:
+        mixer = _layers(source)[layer].mixer.state_dict()  # type: ignore[union-attr]
+        _layers(student)[layer].mixer.load_state_dict(mixer)  # type: ignore[union-attr]
+    except RuntimeError as error:
+        raise ValueError(f"layer {layer} of the model to take mixers from: {error}") from error
 
 
 def _copy_shared(teacher: SpeechLM, student: SpeechLM) -> list[Piece]:
