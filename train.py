@@ -1,14 +1,18 @@
 """Trains one model: `python train.py experiment=<name> [<group>=<option> ...]`; see configs/."""
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from lightning import seed_everything
 from omegaconf import DictConfig, OmegaConf
 
 from data.codec_batches import codec_batches, vocoder_batches
 from data.datamodule import TokenDataModule
+from eval.grid import Cell, axes, check_version, refuse_cell, run_cell, stages, sweep_size
 from lightning_modules.alignment import embed_codes_as_letters
 from lightning_modules.base import LanguageModelModule
 from lightning_modules.distill import DistillModule, Objective
@@ -16,12 +20,21 @@ from lightning_modules.fit_codec import fit_codec, fit_vocoder
 from lightning_modules.layerwise import LayerwiseModule
 from lightning_modules.running import RunFolder, clear_errors, software, train_in
 from lightning_modules.teacher import TeacherModule
-from mamtra.backbone.layer_plan import draw, layer_plan
+from mamtra.backbone.layer_plan import (
+    MEASURED,
+    LayerPlan,
+    check_plan,
+    draw,
+    layer_plan,
+    parse_plan,
+    plan_letters,
+)
 from mamtra.backbone.sizes import BackboneSizes
-from mamtra.lm.checkpoint import load_lm
+from mamtra.lm.checkpoint import load_lm, read_description
 from mamtra.lm.speech_lm import SpeechLM
 from mamtra.text.characters import CharacterTokenizer
 from mamtra.transfer.report import TransferReport
+from mamtra.transfer.scores import load_scores
 from mamtra.transfer.student import LAYERWISE, build_student
 
 TEXT = CharacterTokenizer()
@@ -43,12 +56,25 @@ def teacher(s: Any) -> Run:
     return TeacherModule(lm, s["optimizer"], **options), tokens
 
 
+def plan_of(s: Any) -> LayerPlan:
+    """The explicit `plan`, or what `ratio` and `placement` mean for the teacher's layers."""
+    folder, placement = Path(s["paths"]["teacher"]), s["placement"]
+    n_layers = read_description(folder)["sizes"]["n_layers"]
+    if s["plan"]:
+        return check_plan(parse_plan(s["plan"]), n_layers)
+    scores = None
+    if placement in MEASURED:
+        file = Path(s["paths"]["importance"]) / f"{placement}.json"
+        scores = load_scores(file, placement, folder).values
+    return layer_plan(n_layers, s["ratio"], placement, scores)
+
+
 def converted(s: Any) -> tuple[SpeechLM, TokenDataModule, SpeechLM, TransferReport]:
     """(teacher, tokens, student to be trained, what the transfer did)."""
     source, mixers = load_lm(s["paths"]["teacher"]), None
     if s["init"] == LAYERWISE:
         mixers = load_lm(s["paths"]["layerwise"])
-    plan = layer_plan(source.sizes.n_layers, s["ratio"], s["placement"])
+    plan = plan_of(s)
     tokens = token_data(s, source.speech_vocab)
     options = s["transfer"] | {"mixers": mixers}
     lm, report = build_student(source, plan, s["init"], tokens.calibration_batch(), **options)
@@ -88,8 +114,28 @@ def speech(s: Any, run: RunFolder) -> None:
 
 
 def identity(s: Any) -> dict[str, Any]:
-    """The settings that make one run another; where files lie is not among them."""
-    return {key: value for key, value in s.items() if key not in ("paths", "run", "overwrite")}
+    """The settings that make one run another; where files lie is not among them, nor what an explicit
+    plan overrules."""
+    hidden = {"paths", "run", "overwrite", "cell"}
+    if s.get("plan"):
+        hidden |= {"ratio", "placement"}
+    return {key: value for key, value in s.items() if key not in hidden}
+
+
+def cell(s: Any) -> None:
+    """One cell of a sweep: `eval.grid` trains and evaluates it in processes of their own."""
+    job, grid = HydraConfig.get(), Path(s["run"])
+    given, total = tuple(job.overrides.task), sweep_size(job.sweeper.get("params") or {}, sys.argv)
+    one = Cell(s["ratio"], s["placement"], s["seed"], axes(given), (), {})
+    check_version(grid, s["cell"]["mix"])
+    try:
+        plan = plan_of(s)
+    except (ValueError, FileNotFoundError) as error:
+        return refuse_cell(grid, one, str(error), total)
+    settings = identity(s | {"plan": plan_letters(plan), "task": "distill"})
+    one = replace(one, plan=plan, settings=settings)
+    todo = stages(one, grid, Path(s["paths"]["teacher"]), given, s["cell"]["evaluate"])
+    run_cell(grid, one, todo, total)
 
 
 # task: (the name of its export, what builds it, what it reads)
@@ -99,21 +145,28 @@ TASKS = {
     "teacher": ("teacher", teacher, ("tokens",)),
     "layerwise": ("student", layerwise, ("tokens", "teacher")),
     "distill": ("student", student, ("tokens", "teacher")),
+    "cell": ("", None, ()),
 }
 
 
-@hydra.main(version_base=None, config_path="configs", config_name="train")
-@clear_errors()
-def main(config: DictConfig) -> None:
-    s: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+def run(s: Any) -> None:
+    """What the configuration asks for."""
     export, build, names = TASKS[s["task"]]
-    run = RunFolder(Path(s["run"]), export)
+    if s["task"] == "cell":
+        return cell(s)
+    folder = RunFolder(Path(s["run"]), export)
     if build is None:
-        return speech(s, run)
+        return speech(s, folder)
     if s.get("init") == LAYERWISE:
         names = (*names, LAYERWISE)
     inputs = {name: Path(s["paths"][name]) for name in names}
-    train_in(run, lambda: build(s), identity(s), inputs, s["overwrite"])
+    train_in(folder, lambda: build(s), identity(s), inputs, s["overwrite"])
+
+
+@hydra.main(version_base=None, config_path="configs", config_name="train")
+def main(config: DictConfig) -> None:
+    with clear_errors():  # not a decorator: launchers of other processes have to pickle `main`
+        run(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any
 
 from eval.metrics.wer import WordErrors, corpus, utterance_mean
 from eval.statistics import Interval, corpus_wer_interval, paired_difference_interval
+from mamtra.backbone.layer_plan import plan_letters
 
 Row = Mapping[str, Any]
 
@@ -118,11 +119,6 @@ def _mean(rows: Sequence[Row], name: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def plan_summary(plan: Sequence[str]) -> str:
-    """A layer plan in letters: A for attention, M for mamba."""
-    return "".join("A" if kind == "attention" else "M" for kind in plan)
-
-
 def _optional(form: str) -> Callable[[Any], str]:
     return lambda value: "–" if value is None else form.format(value)
 
@@ -153,7 +149,7 @@ def _counts_cell(line: Line) -> str:
 # Header and text of each column, in the order of the table.
 COLUMNS: tuple[tuple[str, Callable[[Line], str]], ...] = (
     ("system", lambda line: line.system),
-    ("layers", lambda line: plan_summary(line.layer_plan) if line.layer_plan else "–"),
+    ("layers", lambda line: plan_letters(line.layer_plan) if line.layer_plan else "–"),
     ("params", lambda line: f"{line.n_parameters / 1e6:.2f} M" if line.n_parameters else "–"),
     ("ok / n", lambda line: f"{line.n_scored}/{line.n_expected}"),
     ("WER % [95 % CI]", _wer_cell),
@@ -215,7 +211,7 @@ def to_csv(lines: Sequence[Line]) -> str:
         wer, gap, counts = line.wer, line.difference, line.counts
         cells = {
             "system": line.system,
-            "layer_plan": plan_summary(line.layer_plan) if line.layer_plan else None,
+            "layer_plan": plan_letters(line.layer_plan) if line.layer_plan else None,
             "n_parameters": line.n_parameters,
             "n_expected": line.n_expected,
             "n_scored": line.n_scored,

@@ -10,9 +10,9 @@ from omegaconf import OmegaConf
 
 from lightning_modules.distill import Objective
 from lightning_modules.optim import RECIPES
-from mamtra.backbone.layer_plan import PLACEMENTS, RATIOS, layer_plan, plan_name
+from mamtra.backbone.layer_plan import MEASURED, PLACEMENTS, RATIOS, layer_plan, plan_name
 from mamtra.backbone.sizes import BackboneSizes
-from mamtra.transfer.gqa_to_mamba import INITS
+from mamtra.transfer.student import STUDENT_INITS as INITS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 N_LAYERS = 12
@@ -50,6 +50,8 @@ def test_every_experiment_composes(experiment):
         "distill",
         "codec",
         "vocoder",
+        "layerwise",
+        "cell",
     )
 
 
@@ -57,7 +59,8 @@ def check_cell(experiment: str, ratio: str, placement: str, init: str) -> str:
     """Composes one cell, checks its plan, and returns its run folder."""
     cell = (f"ratio={ratio}", f"placement={placement}", f"init={init}")
     s = resolved(f"experiment={experiment}", *cell)
-    assert len(layer_plan(N_LAYERS, s["ratio"], s["placement"])) == N_LAYERS
+    scores = range(N_LAYERS) if placement in MEASURED else None
+    assert len(layer_plan(N_LAYERS, s["ratio"], s["placement"], scores)) == N_LAYERS
     name = f"{plan_name(s['ratio'], s['placement'])}-{s['init']}"
     assert s["run"] == f"runs/{experiment}/{name}"
     return s["run"]

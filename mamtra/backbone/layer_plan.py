@@ -104,9 +104,19 @@ def parse_plan(letters: str) -> LayerPlan:
     return tuple(kinds[letter] for letter in found)
 
 
+def plan_letters(plan: Sequence[str]) -> str:
+    """One letter per layer without spaces: "AMMMAMMM"."""
+    return "".join("A" if kind == ATTENTION else "M" for kind in plan)
+
+
+def attention_count(plan: Sequence[str]) -> int:
+    """Number of attention layers."""
+    return sum(kind == ATTENTION for kind in plan)
+
+
 def draw(plan: LayerPlan) -> str:
     """One letter per layer, first layer first: "A M M M A M M M"."""
-    return " ".join("A" if kind == ATTENTION else "M" for kind in plan)
+    return " ".join(plan_letters(plan))
 
 
 def plan_name(ratio: str, placement: str) -> str:

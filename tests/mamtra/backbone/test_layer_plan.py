@@ -3,13 +3,16 @@
 import pytest
 
 from mamtra.backbone.layer_plan import (
-    PLACEMENTS,
+    CLOSED_FORM,
     RATIOS,
+    attention_count,
     attention_layers,
     check_plan,
     draw,
     layer_plan,
+    parse_plan,
     parse_ratio,
+    plan_letters,
     plan_name,
 )
 
@@ -34,7 +37,7 @@ def test_examples_of_the_paper(ratio, placement, expected):
 
 
 @pytest.mark.parametrize("n_layers", [12, 24])
-@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("placement", CLOSED_FORM)
 @pytest.mark.parametrize("ratio", RATIOS)
 def test_counts_order_and_shape(ratio, placement, n_layers):
     attention, mamba = parse_ratio(ratio)
@@ -93,3 +96,23 @@ def test_check_plan():
         check_plan(("mamba",), 2)
     with pytest.raises(ValueError, match="layer 1 of the plan is 'rnn'"):
         check_plan(("mamba", "rnn"), 2)
+
+
+def test_measured_placements_keep_the_highest_scores():
+    scores = [3.0, 1.0, 2.0, 0.5, 2.0, 9.0]
+    assert attention_layers(6, "1:1", "wer", scores) == (0, 2, 5)  # the earlier of equal layers
+    assert attention_layers(6, "1:5", "kl", scores) == (5,)
+    assert attention_layers(6, "1:0", "cosine", scores) == tuple(range(6))
+    with pytest.raises(ValueError, match="needs importance scores"):
+        layer_plan(6, "1:1", "wer")
+    with pytest.raises(ValueError, match="5 importance scores for 6 layers"):
+        layer_plan(6, "1:1", "wer", scores[:5])
+
+
+def test_plans_in_letters():
+    plan = layer_plan(4, "1:1", "blockbeg")
+    assert parse_plan(plan_letters(plan)) == parse_plan("a m A M") == plan
+    assert attention_count(plan) == 2
+    for letters in ("", "AMX", "1:1"):
+        with pytest.raises(ValueError, match="one letter A or M"):
+            parse_plan(letters)

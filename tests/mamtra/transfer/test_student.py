@@ -159,3 +159,29 @@ def test_bad_input(teacher, batch):
     hybrid, _ = build_student(teacher, PLAN, "paper")
     with pytest.raises(ValueError, match="layer 1 of the plan is attention"):
         build_student(hybrid, teacher.plan, "paper")
+
+
+def test_layerwise_takes_the_mixers_of_another_student(teacher, batch):
+    source, _ = build_student(teacher, ("mamba",) * 4, "calibrated", batch)
+    with torch.no_grad():
+        for parameter in source.parameters():
+            parameter.add_(0.1)
+    student, report = build_student(teacher, PLAN, "layerwise", batch, mixers=source)
+    taken, original, found = source.state_dict(), teacher.state_dict(), student.state_dict()
+    for name, tensor in found.items():
+        from_source = name.startswith(("backbone.layers.1.mixer.", "backbone.layers.3.mixer."))
+        assert torch.equal(tensor, (taken if from_source else original)[name]), name
+    calibrated = build_student(teacher, PLAN, "calibrated", batch)[1]
+    assert report.fresh_parameter_names == calibrated.fresh_parameter_names
+
+
+def test_layerwise_refuses_models_that_do_not_fit(teacher, batch):
+    other = build_student(teacher, ("mamba", "attention") * 2, "calibrated", batch)[0]
+    with pytest.raises(ValueError, match="layer 1 of the model"):
+        build_student(teacher, PLAN, "layerwise", batch, mixers=other)
+    with pytest.raises(ValueError, match="mixers=none"):
+        build_student(teacher, PLAN, "layerwise", batch)
+    with pytest.raises(ValueError, match="to no other"):
+        build_student(teacher, PLAN, "paper", batch, mixers=other)
+    with pytest.raises(ValueError, match="layerwise"):
+        build_student(teacher, PLAN, "magic", batch)
