@@ -59,10 +59,10 @@ def test_a_sweep_trains_each_plan_once_and_scores_it(plain, sweep):
     assert plain["status"].tolist() == ["done"] * 4
     plans = dict(zip(plain["ratio"] + plain["placement"], plain["plan"], strict=True))
     assert plans == {
-        "1:1front": "AAMM",
-        "1:1blockbeg": "AMAM",
-        "1:3front": "AMMM",
-        "1:3blockbeg": "AMMM",
+        "1to1front": "AAMM",
+        "1to1blockbeg": "AMAM",
+        "1to3front": "AMMM",
+        "1to3blockbeg": "AMMM",
     }
     assert plain["work"].nunique() == 3 == len(list((sweep.home / "plain/works").iterdir()))
     assert plain[MEASURED].notna().all(axis=None) and (plain["n_scored"] == 2).all()
@@ -76,7 +76,7 @@ def test_a_second_sweep_does_nothing_twice_and_adds_cells(plain, sweep):
     assert [path.stat().st_mtime_ns for path in models] == times
     assert "5 done" in out
     table = pd.read_csv(sweep.home / "plain/grid.csv")
-    assert table["ratio"].tolist()[0] == "1:0" and table["plan"].tolist()[0] == "AAAA"
+    assert table["ratio"].tolist()[0] == "1to0" and table["plan"].tolist()[0] == "AAAA"
     assert table["wer_difference"].notna().tolist() == [False, True, True, True, True]
 
 

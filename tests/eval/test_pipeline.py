@@ -14,6 +14,7 @@ from rich.console import Console
 from eval.cross_entropy import cross_entropy, derangement, read_held_out
 from eval.files import InputError, read_jsonl
 from eval.pipeline import build_systems, name_systems, synthesize_systems
+from eval.synthesize import synthesize
 from eval.systems import ModelVoicer, stable_seed
 from eval.testset import read_meta
 from mamtra.backbone.sizes import BackboneSizes
@@ -75,7 +76,7 @@ def test_a_second_synthesis_reuses_and_a_changed_setting_does_not(world, tmp_pat
     monkeypatch.setattr(
         ModelVoicer,
         "say",
-        lambda self, item: (said.append(item.utterance), original(self, item))[1],
+        lambda self, items: (said.extend(i.utterance for i in items), original(self, items))[1],
     )
     models, console = {"m": str(world / "model")}, Console(quiet=True)
 
@@ -95,6 +96,36 @@ def test_a_second_synthesis_reuses_and_a_changed_setting_does_not(world, tmp_pat
     assert run() == []
     assert run(sampling={"temperature": 0.5}) == ["a", "b"]
     assert run(seed_index=1) == ["a", "b"]
+
+
+def batched(world, out, batch):
+    """Synthesises the two items with one model in batches of `batch`; its rows."""
+    items = read_meta(world / "meta.lst")
+    voicer = ModelVoicer(world / "model", world, 0, {}, "cpu", batch)
+    return synthesize(items, voicer, out, name="m", console=Console(quiet=True))
+
+
+def test_a_batch_speaks_as_single_items_do(world, tmp_path):
+    alone, together = (batched(world, tmp_path / str(n), n) for n in (1, 2))
+    assert [row["utterance"] for row in together] == ["a", "b"]
+    for one, other in zip(alone, together, strict=True):
+        assert one["n_tokens"] == other["n_tokens"] and one["recipe"] == other["recipe"]
+        a, b = (soundfile.read(tmp_path / n / f"wavs/{one['utterance']}.wav")[0] for n in "12")
+        assert np.abs(a - b).max() < 1e-3
+
+
+def test_one_bad_item_of_a_batch_fails_alone(world, tmp_path, monkeypatch):
+    original = ModelVoicer.say
+
+    def say(self, items):
+        if any(item.utterance == "a" for item in items):
+            raise RuntimeError("cannot say a")
+        return original(self, items)
+
+    monkeypatch.setattr(ModelVoicer, "say", say)
+    bad, good = batched(world, tmp_path, 2)
+    assert (bad["status"], bad["error"]) == ("error", "RuntimeError: cannot say a")
+    assert good["status"] == "ok" and not (tmp_path / "wavs/a.wav").exists()
 
 
 def test_recordings_and_codec_are_asked_only_where_a_recording_exists(world, tmp_path):
