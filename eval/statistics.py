@@ -86,6 +86,54 @@ def paired_difference_interval(
     )
 
 
+def sign_flip_p_value(
+    errors: ArrayLike,
+    baseline_errors: ArrayLike,
+    clusters: Sequence[str],
+    *,
+    n_permutations: int = 20_000,
+    seed: int = 0,
+) -> float:
+    """Two-sided p-value of "both systems make equally many errors".
+
+    Under that hypothesis the difference of a cluster is as likely with the other sign; the signs of
+    whole clusters are flipped, because the errors of one voice hang together. The observed
+    arrangement counts as one of the permutations, so that p is never 0.
+
+    Args:
+        errors, baseline_errors: (U,) word errors, row by row of the same utterances.
+        clusters, seed: as in `corpus_wer_interval`.
+
+    Raises:
+        ValueError: no utterances or unequal lengths.
+    """
+    errors, baseline_errors = _column(errors), _column(baseline_errors)
+    _check(errors, np.ones_like(errors), clusters)
+    _check(baseline_errors, np.ones_like(errors), clusters)
+    sums = np.bincount(_cluster_index(clusters), errors - baseline_errors)
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(n_permutations, len(sums)))
+    flipped = np.abs(signs @ sums)
+    # Sums of the same numbers in another order differ by rounding.
+    as_large = flipped >= abs(sums.sum()) - 1e-9
+    return float((1 + as_large.sum()) / (1 + n_permutations))
+
+
+def holm(p_values: ArrayLike) -> NDArray[np.float64]:
+    """Holm's step-down adjustment of p-values (M,), in their order (Holm 1979).
+
+    Raises:
+        ValueError: a value outside [0, 1].
+    """
+    values = _column(p_values)
+    if values.size and not ((values >= 0) & (values <= 1)).all():
+        raise ValueError("p-values must lie in [0, 1]")
+    order = np.argsort(values, kind="stable")
+    steps = np.arange(len(values), 0, -1) * values[order]
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
+
+
 def _column(values: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(values, dtype=np.float64)
 

@@ -59,7 +59,8 @@ def synthesize(
             stream.write("\n")  # ends a line that a kill may have left open
             task = bar.add_task(f"{name}: synthesis", total=len(todo))
             # Texts of one length end together, so that a batch carries few finished rows.
-            todo.sort(key=lambda item: (len(item.text), item.line))
+            if voicer.batch > 1:
+                todo.sort(key=lambda item: (len(item.text), item.line))
             for start in range(0, len(todo), voicer.batch):
                 for row in _synthesize(todo[start : start + voicer.batch], voicer, out, recipes):
                     rows[row["utterance"]] = row
