@@ -1,0 +1,70 @@
+"""Figures of a grid: heat maps over ratio and placement, and CE against WER.
+
+Drawn once here, so that notebooks and README show the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from mamtra.backbone.layer_plan import PLACEMENTS
+
+RATIOS = ("1to1", "1to3", "1to5", "1to11")
+MARKERS = {"1to1": "o", "1to3": "s", "1to5": "^", "1to11": "D"}
+
+
+def placements_in(cells: pd.DataFrame) -> list[str]:
+    """The placements of a table in the order of the code."""
+    return [name for name in PLACEMENTS if name in set(cells["placement"])]
+
+
+def pivot(cells: pd.DataFrame, value: str) -> pd.DataFrame:
+    """Mean of `value` over seeds: placements down, ratios across; NaN where there is no number."""
+    found = cells.pivot_table(index="placement", columns="ratio", values=value, aggfunc="mean")
+    columns = [ratio for ratio in RATIOS if ratio in found.columns]
+    return found.reindex(index=placements_in(cells), columns=columns)
+
+
+def heat_map(axes: Axes, values: pd.DataFrame, title: str, form: str = "{:.1f}") -> None:
+    """A table as colours with its numbers; darker is higher (worse)."""
+    grid = values.to_numpy(dtype=float)
+    axes.imshow(grid, cmap="YlOrRd", aspect="auto")
+    axes.set_xticks(range(values.shape[1]), [str(c).replace("to", ":") for c in values.columns])
+    axes.set_yticks(range(values.shape[0]), [str(name) for name in values.index])
+    middle = np.nanmin(grid) + 0.6 * np.ptp(grid[np.isfinite(grid)]) if grid.size else 0.0
+    for (row, column), value in np.ndenumerate(grid):
+        text = "–" if np.isnan(value) else form.format(value)
+        colour = "white" if value > middle else "black"
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+    axes.set_title(title, loc="left", fontsize=9)
+    axes.set_xlabel("attention : Mamba")
+
+
+def ce_wer_scatter(
+    axes: Axes, cells: pd.DataFrame, ce: str, wer: str, title: str, teacher: Sequence[float] = ()
+) -> None:
+    """One point per cell: colour is the placement, marker the ratio; a cross marks the teacher."""
+    names = placements_in(cells)
+    colours = matplotlib.colormaps["tab10"](np.arange(len(names)))
+    for name, colour in zip(names, colours, strict=True):
+        for ratio in RATIOS:
+            some = cells[(cells["placement"] == name) & (cells["ratio"] == ratio)]
+            axes.scatter(some[ce], 100 * some[wer], color=colour, marker=MARKERS[ratio], s=28)
+        axes.scatter([], [], color=colour, label=name)
+    for ratio in RATIOS:
+        label = ratio.replace("to", ":")
+        axes.scatter([], [], color="grey", marker=MARKERS[ratio], label=label)
+    if len(teacher) == 2:
+        axes.scatter(
+            [teacher[0]], [100 * teacher[1]], color="black", marker="x", s=50, label="teacher"
+        )
+    axes.set_xlabel("cross-entropy, nats per token")
+    axes.set_ylabel("WER %")
+    axes.set_title(title, loc="left", fontsize=9)
+    axes.legend(fontsize=6, ncols=2)
+    axes.spines[["top", "right"]].set_visible(False)
