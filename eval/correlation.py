@@ -27,7 +27,7 @@ def correlations(x: ArrayLike, y: ArrayLike) -> dict[str, float]:
     return {
         "pearson": _pearson(x, y),
         "spearman": _pearson(stats.rankdata(x), stats.rankdata(y)),
-        "kendall": float(stats.kendalltau(x, y)[0]) if _varied(x, y) else float("nan"),
+        "kendall": float(stats.kendalltau(x, y)[0]) if _varied(x, y) else float("nan"),  # type: ignore
     }
 
 
