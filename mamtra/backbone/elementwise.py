@@ -98,7 +98,9 @@ def rotary_table(
     (transformers `rotate_half`: halves, not interleaved pairs).
     """
     exponent = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim
-    angle = torch.arange(length, device=device, dtype=torch.float32)[:, None] / theta**exponent
+    # Frequencies first, as in transformers: at position 1000 the other order differs by 3e-5 rad.
+    frequency = 1.0 / theta**exponent
+    angle = torch.arange(length, device=device, dtype=torch.float32)[:, None] * frequency
     cos, sin = angle.cos(), angle.sin()
     cos, sin = torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
     return cos.repeat(1, n_heads), sin.repeat(1, n_heads)

@@ -1,7 +1,8 @@
 """CosyVoice 2's LM sequence: [sos, text, task, speech] -> targets [-1]*(1+L) + speech + [eos].
 
 Targets are not shifted: target[i] is what position i predicts (CosyVoice llm.py:302-349,
-unistream). B batch, T time, L text length, S speech length, V speech codes.
+unistream; `build_bistream` has the streaming form). B batch, T time, L text length, S speech length,
+V speech codes.
 """
 
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ KIND_SPEECH = 2
 # Rows after the V codes in the speech embedding and head: eos = V, unused = V + 1, fill = V + 2.
 N_EXTRA = 3
 
+MIX_RATIO = (5, 15)  # text and speech tokens of one bistream block (cosyvoice2.yaml:29)
+
 Ids = Sequence[int] | Tensor
 Sequence1D = tuple[Tensor, Tensor, Tensor]
 
@@ -30,6 +33,11 @@ Sequence1D = tuple[Tensor, Tensor, Tensor]
 def eos_id(speech_vocab: int) -> int:
     """Id of the end-of-speech token for `speech_vocab` codes."""
     return speech_vocab
+
+
+def fill_id(speech_vocab: int) -> int:
+    """Id of the token that asks for more text in a bistream sequence."""
+    return speech_vocab + 2
 
 
 def _ids(values: Ids) -> Tensor:
@@ -85,6 +93,60 @@ def build_sequence(text_ids: Ids, speech_ids: Ids, speech_vocab: int) -> Sequenc
     start = len(ids) - len(speech) - 1  # the task position predicts the first speech token
     targets[start:-1] = speech
     targets[-1] = eos_id(speech_vocab)
+    return ids, kinds, targets
+
+
+def build_bistream(
+    text_ids: Ids, speech_ids: Ids, speech_vocab: int, mix: tuple[int, int] = MIX_RATIO
+) -> Sequence1D:
+    """Training sequence for streaming text: blocks of `mix` = (text, speech) tokens, then the rest.
+
+    Input: [sos, (text * 5, speech * 15) for each full block, rest of the text, task, rest of the
+    speech]. A block's last speech token predicts the fill token, which asks for more text; the rest
+    ends with eos, and is there even when no text is left for it (CosyVoice llm.py:310-336).
+    Returns ids, kinds, targets, each (L+S+2,).
+
+    Raises ValueError as `build_sequence`, and unless the speech outlasts every text block, which is
+    CosyVoice's condition S / L > 15 / 5.
+    """
+    text, speech = _ids(text_ids), _ids(speech_ids)
+    n_text, n_speech = mix
+    if len(speech) * n_text <= len(text) * n_speech:
+        raise ValueError(
+            f"{len(speech)} speech tokens for {len(text)} text tokens: a bistream sequence needs more "
+            f"than {n_speech} per {n_text}"
+        )
+    blocks = len(text) // n_text
+    whole, _, _ = build_sequence(text, speech, speech_vocab)  # for its checks
+    cut_text, cut_speech = blocks * n_text, blocks * n_speech
+    fill = torch.full((blocks, 1), fill_id(speech_vocab))
+    nothing = torch.full((blocks, n_text - 1), IGNORE)
+    spoken = speech[:cut_speech].view(blocks, n_speech)
+    block_ids = torch.cat((text[:cut_text].view(blocks, n_text), spoken), dim=1)
+    block_kinds = torch.tensor([KIND_TEXT] * n_text + [KIND_SPEECH] * n_speech).repeat(blocks, 1)
+    block_targets = torch.cat((nothing, spoken, fill), dim=1)
+    rest_text, rest_speech = text[cut_text:], speech[cut_speech:]
+    start, task = torch.tensor([SOS]), torch.tensor([TASK])
+    ids = torch.cat((start, block_ids.flatten(), rest_text, task, rest_speech))
+    kinds = torch.cat(
+        (
+            torch.tensor([KIND_SPECIAL]),
+            block_kinds.flatten(),
+            torch.full_like(rest_text, KIND_TEXT),
+            torch.tensor([KIND_SPECIAL]),
+            torch.full_like(rest_speech, KIND_SPEECH),
+        )
+    ).to(torch.int8)
+    targets = torch.cat(
+        (
+            torch.tensor([IGNORE]),
+            block_targets.flatten(),
+            torch.full_like(rest_text, IGNORE),
+            rest_speech,
+            torch.tensor([eos_id(speech_vocab)]),
+        )
+    )
+    assert len(ids) == len(kinds) == len(targets) == len(whole)
     return ids, kinds, targets
 
 

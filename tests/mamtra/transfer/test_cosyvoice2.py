@@ -1,0 +1,208 @@
+"""`llm.pt` in and out, against the independent Qwen2LM of the token2wav-cosyvoice wheel."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mamtra.backbone.layer_plan import ATTENTION, MAMBA
+from mamtra.backbone.sizes import BackboneSizes
+from mamtra.lm.checkpoint import CheckpointError
+from mamtra.lm.sequence import IGNORE, build_bistream, build_sequence, collate
+from mamtra.transfer.cosyvoice2 import (
+    N_PARAMETERS,
+    SIZES,
+    SPEECH_VOCAB,
+    read_llm_pt,
+    read_upstream,
+    write_upstream,
+)
+from mamtra.transfer.student import build_student
+
+TEXT_VOCAB = 512
+SMALL = BackboneSizes(
+    d_model=896, n_layers=2, n_heads=14, n_kv_heads=2, head_dim=64, d_ff=256, rope_theta=1e6
+)
+# Text and speech lengths: ratio above 3 with a rest, above 3 without, below 3, exactly 3.
+LENGTHS = [(7, 40), (10, 33), (5, 11), (3, 9)]
+
+
+@pytest.fixture(scope="module")
+def upstream(tmp_path_factory):
+    """Upstream's Qwen2LM with two small random layers (896 and 6561 are hard-coded there)."""
+    llm = pytest.importorskip(
+        "cosyvoice.llm.llm", reason="pip install --no-deps token2wav-cosyvoice"
+    )
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("blank")
+    config = transformers.Qwen2Config(
+        vocab_size=TEXT_VOCAB,
+        hidden_size=896,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=14,
+        num_key_value_heads=2,
+        rope_theta=1e6,
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(0)
+    transformers.Qwen2ForCausalLM(config).save_pretrained(folder)
+    encoder = llm.Qwen2Encoder(str(folder))
+    model = llm.Qwen2LM(896, 896, SPEECH_VOCAB, encoder, partial(int), True, 0.0, [5, 15]).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = 0.05 * torch.randn_like(parameter)
+            parameter.copy_(noise if parameter.ndim > 1 else parameter + noise)
+    return model
+
+
+@pytest.fixture(scope="module")
+def llm_pt(upstream, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "llm.pt"
+    torch.save({**upstream.state_dict(), "epoch": 3, "step": 9}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def utterances():
+    g = torch.Generator().manual_seed(1)
+    return [
+        (
+            torch.randint(0, TEXT_VOCAB, (n_text,), generator=g),
+            torch.randint(0, SPEECH_VOCAB, (n_speech,), generator=g),
+        )
+        for n_text, n_speech in LENGTHS
+    ]
+
+
+@pytest.mark.parametrize("bistream", [False, True])
+@torch.no_grad()
+def test_logits_and_loss_are_upstreams(upstream, llm_pt, utterances, bistream, monkeypatch):
+    texts, speeches = zip(*utterances, strict=True)
+    pad = partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
+    batch = {
+        "text_token": pad(texts),
+        "text_token_len": torch.tensor([len(t) for t in texts], dtype=torch.int32),
+        "speech_token": pad(speeches),
+        "speech_token_len": torch.tensor([len(s) for s in speeches], dtype=torch.int32),
+    }
+    caught = []
+    handle = upstream.llm_decoder.register_forward_hook(lambda _m, _a, out: caught.append(out))
+    monkeypatch.setattr("random.random", lambda: 0.0 if bistream else 0.9)
+    expected = upstream(batch, torch.device("cpu"))
+    handle.remove()
+
+    sequences = []
+    for text, speech in utterances:
+        streams = bistream and len(speech) / len(text) > 3
+        build = build_bistream if streams else build_sequence
+        sequences.append(build(text, speech, SPEECH_VOCAB))
+    ours = collate(sequences, ["u"] * len(sequences))
+    model = read_llm_pt(llm_pt, SMALL)
+    logits = model(model.embed(ours.ids, ours.kinds), ours.mask).logits
+    assert (logits - caught[0])[ours.mask].abs().max() <= 1e-5
+    loss = F.cross_entropy(logits.flatten(0, 1), ours.targets.flatten(), ignore_index=IGNORE)
+    assert abs(loss.item() - expected["loss"].item()) <= 1e-5
+
+
+@torch.no_grad()
+def test_cached_decoding_is_teacher_forcing_also_for_text_into_a_live_cache(llm_pt, utterances):
+    model = read_llm_pt(llm_pt, SMALL)
+    ids, kinds, _ = build_bistream(*utterances[0], SPEECH_VOCAB)
+    embeds = model.embed(ids[None], kinds[None])
+    wanted = model(embeds).logits
+    _, state = model.prefill(embeds[:, :6], max_length=len(ids))
+    # 15 speech tokens one by one, then the next 5 positions (rest of the text, task) at once.
+    found = [model.step(embeds[:, i : i + 1], state) for i in range(6, 21)]
+    found += [model.step(embeds[:, 21:26], state)]
+    found += [model.step(embeds[:, i : i + 1], state) for i in range(26, len(ids))]
+    assert (torch.cat(found, dim=1) - wanted[:, 6:]).abs().max() <= 1e-4
+
+
+def test_a_student_round_trips_through_upstreams_form(llm_pt, upstream, utterances, tmp_path):
+    teacher = read_llm_pt(llm_pt, SMALL)
+    batch = collate([build_sequence(*utterances[0], SPEECH_VOCAB)], ["u"])
+    student, _ = build_student(teacher, (ATTENTION, MAMBA), "calibrated", batch)
+    folder = write_upstream(student, tmp_path / "student")
+    again = read_upstream(folder, SMALL)
+    assert again.plan == student.plan
+    for name, tensor in student.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
+    stored, original = torch.load(folder / "llm.pt", weights_only=True), upstream.state_dict()
+    missing = set(original) - set(stored)
+    assert missing and all(
+        name.startswith("llm.model.model.layers.1.self_attn.") for name in missing
+    )
+    for name, tensor in stored.items():
+        assert torch.equal(tensor, original[name]), name
+
+
+def test_a_teacher_round_trips_and_loads_upstream(llm_pt, upstream, tmp_path):
+    folder = write_upstream(read_llm_pt(llm_pt, SMALL), tmp_path / "teacher")
+    stored = torch.load(folder / "llm.pt", weights_only=True)
+    upstream.load_state_dict(stored, strict=True)
+    (folder / "mamba.safetensors").unlink()
+    assert read_upstream(folder, SMALL).plan == (ATTENTION, ATTENTION)
+
+
+def test_bf16_files_are_read_in_fp32(llm_pt, tmp_path):
+    tensors = torch.load(llm_pt, weights_only=True)
+    half = {n: t.bfloat16() for n, t in tensors.items() if isinstance(t, torch.Tensor)}
+    torch.save(half, tmp_path / "llm.pt")
+    model = read_llm_pt(tmp_path / "llm.pt", SMALL)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def damaged(llm_pt, tmp_path, change):
+    tensors = torch.load(llm_pt, weights_only=True)
+    change(tensors)
+    torch.save(tensors, tmp_path / "llm.pt")
+    return tmp_path / "llm.pt"
+
+
+LAYER = "llm.model.model.layers.0."
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop(f"{LAYER}self_attn.k_proj.bias"), "missing tensor .*k_proj.bias"),
+        (lambda t: t.update(extra=torch.zeros(2)), "unknown tensor extra"),
+        (lambda t: t.update({f"{LAYER}mlp.up_proj.weight": torch.zeros(9, 896)}), "up_proj.weight"),
+        (lambda t: t.update(note="hello"), "note not a tensor"),
+        (lambda t: t.update({"text_encoder.x": torch.zeros(1)}), "CosyVoice 1"),
+        (lambda t: t.pop("llm_embedding.weight"), "CosyVoice 3"),
+        (lambda t: t.pop("speech_embedding.weight"), "missing tensor speech_embedding"),
+    ],
+)
+def test_other_files_are_named(llm_pt, tmp_path, change, message):
+    with pytest.raises(CheckpointError, match=message):
+        read_llm_pt(damaged(llm_pt, tmp_path, change), SMALL)
+
+
+def test_files_that_are_not_weights_are_named(llm_pt, tmp_path):
+    with pytest.raises(CheckpointError, match="no such file"):
+        read_llm_pt(tmp_path / "llm.pt")
+    (tmp_path / "llm.pt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\n")
+    with pytest.raises(CheckpointError, match="git lfs pull"):
+        read_llm_pt(tmp_path / "llm.pt")
+    (tmp_path / "llm.pt").write_bytes(llm_pt.read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match="not a checkpoint that can be read safely"):
+        read_llm_pt(tmp_path / "llm.pt")
+    (tmp_path / "mamba.safetensors").write_bytes(b"0" * 20)
+    with pytest.raises(CheckpointError, match="not the Mamba part"):
+        read_upstream(tmp_path)
+
+
+def test_the_real_geometry_has_the_published_parameter_count():
+    from mamtra.lm.speech_lm import SpeechLM
+
+    with torch.device("meta"):
+        model = SpeechLM(SIZES, (ATTENTION,) * 24, 151_936, SPEECH_VOCAB)
+        hybrid = SpeechLM(SIZES, (ATTENTION, MAMBA) * 12, 151_936, SPEECH_VOCAB)
+    count = sum(p.numel() for p in model.parameters())
+    assert count == N_PARAMETERS
+    more = (sum(p.numel() for p in hybrid.parameters()) - count) / 12
+    assert more == pytest.approx(0.82e6, rel=0.01)
+    assert len(model.state_dict()) < 295
