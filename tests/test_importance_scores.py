@@ -1,0 +1,28 @@
+"""The committed importance scores are of the shipped teacher and choose the layers they seem to."""
+
+from pathlib import Path
+
+import pytest
+
+from mamtra.backbone.layer_plan import MEASURED, attention_layers
+from mamtra.transfer.scores import load_scores
+
+ROOT = Path(__file__).parents[1]
+SCORES, TEACHER = ROOT / "results/mini/importance", ROOT / "assets/mini/teacher"
+
+
+@pytest.mark.parametrize("mode", MEASURED)
+def test_scores_are_of_the_shipped_teacher(mode):
+    scores = load_scores(SCORES / f"{mode}.json", mode, TEACHER)
+    assert len(scores.layers) == 12 and scores.n >= 100
+    for layer in scores.layers:
+        assert layer.low <= layer.score <= layer.high
+
+
+def test_they_disagree_about_the_first_layer():
+    """What the results hang on: untrained conversion makes layer 0 look indispensable."""
+    kept = {}
+    for mode in MEASURED:
+        values = load_scores(SCORES / f"{mode}.json", mode, TEACHER).values
+        kept[mode] = attention_layers(12, "1:11", mode, values)
+    assert kept == {"cosine": (0,), "kl": (7,), "swap": (0,), "wer": (0,)}
