@@ -11,6 +11,11 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
+import torch
+
+from mamtra.speech.cosyvoice2 import FLOW, SPEAKER, VOCODER, new_modules
+from mamtra.speech.s3 import TORCH_FILE
+
 ByteRanks = dict[bytes, int]
 
 
@@ -64,3 +69,39 @@ def write_qwen_tokenizer(folder: Path) -> None:
     (folder / "merges.txt").write_text("\n".join(("#version: 0.2", *merges)) + "\n", "utf-8")
     config = {"tokenizer_class": "Qwen2Tokenizer", "model_max_length": 32_768}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+class FakeSpeakerEncoder(torch.nn.Module):
+    """Stands for CAM++ in shape only: fbank (1, T, 80) -> (1, 192)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = torch.nn.Linear(80, 192)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.project(features.abs().mean(dim=1))
+
+
+def write_fake_speech(folder: Path, seed: int = 0) -> None:
+    """flow.pt, hift.pt, campplus.onnx and the S3 tokenizer's weights, all random, in real geometry.
+
+    Raises ModuleNotFoundError without the packages of the extra `cosyvoice2`.
+    """
+    import s3tokenizer
+
+    torch.manual_seed(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    flow, vocoder = new_modules()
+    torch.save(flow.state_dict(), folder / FLOW)
+    names = vocoder.state_dict().items()
+    torch.save({f"generator.{name}": tensor for name, tensor in names}, folder / VOCODER)
+    tokenizer = s3tokenizer.S3TokenizerV2("speech_tokenizer_v2_25hz")
+    torch.save(tokenizer.state_dict(), folder / TORCH_FILE)
+    torch.onnx.export(
+        FakeSpeakerEncoder(),
+        (torch.zeros(1, 50, 80),),
+        str(folder / SPEAKER),
+        input_names=["input"],
+        dynamic_axes={"input": {1: "frames"}},
+        dynamo=False,
+    )
