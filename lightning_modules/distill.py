@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.base import LanguageModelModule
-from lightning_modules.objectives import accuracy, cross_entropy, embedding_loss, skew_kl
+from lightning_modules.objectives import embedding_loss, logit_losses
 from lightning_modules.optim import build_optimizer
 from mamtra.lm.sequence import IGNORE, SequenceBatch
 from mamtra.lm.speech_lm import SpeechLM
@@ -48,7 +48,8 @@ class DistillModule(LanguageModelModule):
 
     The teacher is held outside the module tree: it is in eval mode, has no gradients, and is
     neither in the checkpoint nor in the optimiser. `fresh_names` are the student's parameters
-    without a source in the teacher. Logs every loss term while training (unweighted), and
+    without a source in the teacher. `logit_chunk` (see `logit_losses`) and `recompute` (see `Decoder`)
+    trade time for memory. Logs every loss term while training (unweighted), and
     "val_loss" (weighted sum), "val_ce", "val_accuracy", "val_logits" and "val_embedding" on
     validation.
     """
@@ -73,9 +74,12 @@ class DistillModule(LanguageModelModule):
         objective: Objective,
         optimizer: dict[str, Any],
         fresh_names: Collection[str] = (),
+        logit_chunk: int | None = None,
+        recompute: bool = False,
     ):
         super().__init__()
-        self.model, self.objective = student, objective
+        self.model, self.objective, self._logit_chunk = student, objective, logit_chunk
+        student.backbone.recompute = recompute
         self._optimizer, self._fresh_names = optimizer, fresh_names
         # In a tuple, so that nn.Module does not register it as a submodule.
         self._teacher = (teacher.eval().requires_grad_(False),)
@@ -89,42 +93,49 @@ class DistillModule(LanguageModelModule):
     def on_fit_start(self) -> None:
         self.teacher.to(self.device)
 
-    def losses(self, batch: SequenceBatch) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """The weighted "loss" and its unweighted terms, the student's target logits (N, V+3),
-        targets (N,)."""
+    def losses(self, batch: SequenceBatch) -> tuple[dict[str, Tensor], int]:
+        """The weighted "loss", its unweighted terms and "accuracy", and the number of target positions."""
         aim, here = self.objective, batch.targets != IGNORE
         layers = aim.embedding == "all_layers"
         with torch.no_grad():
             teacher_embeds = self.teacher.embed(batch.ids, batch.kinds)
-            teacher = self.teacher(teacher_embeds, batch.mask, output_hidden=layers)
+            teacher_last, teacher_layers = self.teacher.hidden(teacher_embeds, batch.mask, layers)
         embeds = self.model.embed(batch.ids, batch.kinds)
-        student = self.model(embeds, batch.mask, output_hidden=layers)
-        logits, targets = student.logits[here], batch.targets[here]
+        last, student_layers = self.model.hidden(embeds, batch.mask, layers)
         states = {
-            "last_hidden": lambda: ([teacher.last_hidden], [student.last_hidden], here),
-            "all_layers": lambda: (teacher.layer_hidden, student.layer_hidden, batch.mask),
+            "last_hidden": lambda: ([teacher_last], [last], here),
+            "all_layers": lambda: (teacher_layers, student_layers, batch.mask),
             "input_embed": lambda: ([teacher_embeds], [embeds], batch.mask),
         }[aim.embedding]()
-        terms = {
-            "ce": cross_entropy(logits, targets, None),
-            "logits": skew_kl(teacher.logits[here], logits, None, aim.direction, aim.alpha),
-            "embedding": embedding_loss(*states),
-        }
+        targets = batch.targets[here]
+        terms = logit_losses(
+            teacher_last[here],
+            last[here],
+            targets,
+            self.teacher.llm_decoder,
+            self.model.llm_decoder,
+            aim.direction,
+            aim.alpha,
+            self._logit_chunk,
+        )
+        terms["embedding"] = embedding_loss(*states)
         weights = {"ce": aim.ce, "logits": aim.logits, "embedding": aim.embedding_weight}
         # A term of weight 0 is logged but kept out of the sum, so that it costs no backward pass.
         terms["loss"] = torch.stack([w * terms[n] for n, w in weights.items() if w]).sum()
-        return terms, logits, targets
+        return terms, len(targets)
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
-        terms, _, targets = self.losses(batch)
-        self.log_dict({n: v.detach() for n, v in terms.items()}, batch_size=len(targets))
+        terms, n = self.losses(batch)
+        logged = {
+            name: value.detach() for name, value in terms.items() if name in self.metric_names
+        }
+        self.log_dict(logged, batch_size=n)
         return terms["loss"]
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
-        terms, logits, targets = self.losses(batch)
+        terms, n = self.losses(batch)
         values = {f"val_{name}": value for name, value in terms.items()}
-        values["val_accuracy"] = accuracy(logits, targets, None)
-        self.log_dict(values, batch_size=len(targets), sync_dist=True)
+        self.log_dict(values, batch_size=n, sync_dist=True)
 
     def configure_optimizers(self):
         optimizer, schedule = build_optimizer(

@@ -5,11 +5,12 @@ of None counts every token. Masked tokens are dropped before the softmax, so wha
 be anything. A batch with nothing unmasked gives 0 with zero gradients, never NaN.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 DIRECTIONS = ("forward", "reverse")
 # Stands for log(0): exp() of it is 0, and 0 times it is 0 where -inf would give NaN.
@@ -58,6 +59,50 @@ def skew_kl(
     log_alpha = torch.log(first.new_tensor([alpha, 1 - alpha])).clamp(min=LOG_ZERO)
     mixture = torch.logaddexp(first + log_alpha[0], other + log_alpha[1])
     return _mean((first.exp() * (first - mixture)).sum(-1))
+
+
+def logit_losses(
+    teacher_hidden: Tensor,
+    student_hidden: Tensor,
+    targets: Tensor,
+    teacher_head: Callable[[Tensor], Tensor],
+    student_head: Callable[[Tensor], Tensor],
+    direction: str,
+    alpha: float,
+    chunk: int | None = None,
+) -> dict[str, Tensor]:
+    """ "ce" and "logits" (skew KL) of the student, and its "accuracy", from states before the heads.
+
+    teacher_hidden, student_hidden (N, D) at target positions, targets (N,) int64; a head makes (N, V).
+    chunk: make the logits of that many positions at a time and again for the gradient, so that neither
+    (N, V) tensor ever exists whole; None makes them at once. Both ways agree up to rounding.
+    """
+
+    def sums(teacher_part: Tensor, student_part: Tensor, target_part: Tensor) -> tuple[Tensor, ...]:
+        logits = student_head(student_part)
+        with torch.no_grad():
+            teacher_logits = teacher_head(teacher_part)
+        n = len(target_part)
+        return (
+            cross_entropy(logits, target_part, None) * n,
+            skew_kl(teacher_logits, logits, None, direction, alpha) * n,
+            accuracy(logits, target_part, None) * n,
+        )
+
+    n = len(targets)
+    if chunk is None or n <= chunk:
+        parts = [sums(teacher_hidden, student_hidden, targets)]
+    else:
+        pieces = zip(
+            teacher_hidden.split(chunk),
+            student_hidden.split(chunk),
+            targets.split(chunk),
+            strict=True,
+        )
+        parts = [checkpoint(sums, *piece, use_reentrant=False) for piece in pieces]
+    names = ("ce", "logits", "accuracy")
+    totals = zip(names, zip(*parts, strict=True), strict=True)
+    return {name: torch.stack(values).sum() / max(n, 1) for name, values in totals}
 
 
 def relative_mse(teacher_state: Tensor, student_state: Tensor, mask: Tensor | None) -> Tensor:

@@ -60,8 +60,8 @@ class TeacherModule(LanguageModelModule):
         """Logits (N, V+3) and targets (N,) of the N positions that predict something."""
         here = batch.targets != IGNORE
         ids = corrupt(batch, self.corruption) if self.training else batch.ids
-        output = self.model(self.model.embed(ids, batch.kinds), batch.mask)
-        return output.logits[here], batch.targets[here]
+        last, _ = self.model.hidden(self.model.embed(ids, batch.kinds), batch.mask)
+        return self.model.llm_decoder(last[here]), batch.targets[here]
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
         logits, targets = self.target_logits(batch)

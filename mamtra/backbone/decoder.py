@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from mamtra.backbone.attention_mixer import AttentionMixer
 from mamtra.backbone.context import (
@@ -105,6 +106,8 @@ class DecoderLayer(nn.Module):
 class Decoder(nn.Module):
     """Stack of decoder layers with a final norm.
 
+    `recompute`: keep only each layer's input while training and run the layer again for its gradient,
+    a third more time for a fraction of the memory.
     Raises ValueError when `plan` does not name one valid mixer per layer.
     """
 
@@ -114,6 +117,7 @@ class Decoder(nn.Module):
         self.plan = check_plan(plan, sizes.n_layers)
         self.layers = nn.ModuleList(DecoderLayer(sizes, kind, dropout) for kind in self.plan)
         self.norm = RMSNorm(sizes.d_model, sizes.norm_eps, low_precision=False)
+        self.recompute = False
 
     def _enter(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, SequenceContext]:
         context = sequence_context(x.shape[1], mask, self.sizes, x.device)
@@ -131,8 +135,13 @@ class Decoder(nn.Module):
         """
         x, context = self._enter(x, mask)
         hidden: list[Tensor] = []
+        recompute = self.recompute and self.training and torch.is_grad_enabled()
         for layer in self.layers:
-            x = layer(x, context)
+            x = (
+                checkpoint(layer, x, context, use_reentrant=False)
+                if recompute
+                else layer(x, context)
+            )
             if output_hidden:
                 hidden.append(x)
         return self.norm(x), tuple(hidden) if output_hidden else None

@@ -112,9 +112,19 @@ class SpeechLM(nn.Module):
         self, embeds: Tensor, mask: Tensor | None = None, output_hidden: bool = False
     ) -> LMOutput:
         """embeds (B, T, D), mask (B, T) bool or None (nothing padded) -> LMOutput."""
-        embeds = F.dropout(embeds, self.dropout, self.training)
-        last_hidden, layer_hidden = self.backbone(embeds, mask, output_hidden)
+        last_hidden, layer_hidden = self.hidden(embeds, mask, output_hidden)
         return LMOutput(self.llm_decoder(last_hidden), last_hidden, layer_hidden)
+
+    def hidden(
+        self, embeds: Tensor, mask: Tensor | None = None, output_hidden: bool = False
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
+        """As `forward` without the logits: `last_hidden` and `layer_hidden` of LMOutput.
+
+        Logits are the largest tensor of a training step; a loss that needs them at some positions only
+        makes them there, by `llm_decoder`.
+        """
+        embeds = F.dropout(embeds, self.dropout, self.training)
+        return self.backbone(embeds, mask, output_hidden)
 
     @torch.no_grad()
     def prefill(

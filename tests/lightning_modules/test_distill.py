@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
@@ -90,7 +92,7 @@ def test_the_teacher_is_frozen_and_outside_the_checkpoint_and_the_optimiser(
 @pytest.mark.parametrize("embedding", ["last_hidden", "all_layers", "input_embed"])
 def test_the_terms_are_those_of_the_full_outputs(distill, batch, embedding):
     module = distill(embedding=embedding)
-    terms, logits, targets = module.losses(batch)
+    terms, n = module.losses(batch)
     here = batch.targets != IGNORE
     embeds = [m.embed(batch.ids, batch.kinds) for m in (module.teacher, module.model)]
     outputs = [
@@ -107,11 +109,57 @@ def test_the_terms_are_those_of_the_full_outputs(distill, batch, embedding):
     }[embedding]
     torch.testing.assert_close(terms["embedding"], embedding_loss(*expected))
     torch.testing.assert_close(terms["loss"], terms["ce"] + terms["logits"] + terms["embedding"])
-    assert len(targets) == len(logits) == int(here.sum())
+    assert n == int(here.sum())
+
+
+def gradients(module, batch) -> dict[str, torch.Tensor]:
+    module.zero_grad()
+    module.losses(batch)[0]["loss"].backward()
+    return {n: p.grad.clone() for n, p in module.model.named_parameters() if p.grad is not None}
+
+
+def saved_bytes(module, batch) -> int:
+    """Bytes that the forward pass of one loss keeps for its backward pass."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor):
+        kept[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        module.losses(batch)[0]["loss"]
+    return sum(kept.values())
+
+
+# The tiny head has 14 rows: its logits are a few percent of what a step keeps.
+@pytest.mark.parametrize(
+    ("memory", "share"), [({"logit_chunk": 7}, 0.99), ({"recompute": True}, 0.8)]
+)
+def test_saving_memory_changes_neither_losses_nor_gradients(
+    tiny_lm, optimizer, batch, distill, memory, share
+):
+    plain = distill()
+    student = tiny_lm(("attention", "mamba"), seed=1)
+    frugal = DistillModule(tiny_lm(seed=0), student, Objective(**FULL), optimizer, **memory)
+    wanted, found = (module.losses(batch)[0] for module in (plain, frugal))
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-6)
+    expected = gradients(plain, batch)
+    actual = gradients(frugal, batch)
+    assert expected.keys() == actual.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(actual[name], gradient, rtol=1e-4, atol=1e-6)
+    assert saved_bytes(frugal, batch) < share * saved_bytes(plain, batch)
+
+
+def test_a_chunked_loss_of_nothing_is_zero(distill, batch):
+    nothing = replace(batch, targets=torch.full_like(batch.targets, IGNORE))
+    terms, n = distill().losses(nothing)
+    assert n == 0 and terms["loss"].item() == 0 and terms["accuracy"].item() == 0
 
 
 def test_weights_scale_the_terms_and_zero_leaves_one_out(distill, batch):
-    terms, _, _ = distill(ce=0.0, logits=2.0, embedding_weight=0.5).losses(batch)
+    terms, _ = distill(ce=0.0, logits=2.0, embedding_weight=0.5).losses(batch)
     torch.testing.assert_close(terms["loss"], 2 * terms["logits"] + 0.5 * terms["embedding"])
     module = distill(ce=0.0, logits=0.0, embedding="input_embed")
     module.losses(batch)[0]["loss"].backward()
@@ -121,7 +169,7 @@ def test_weights_scale_the_terms_and_zero_leaves_one_out(distill, batch):
 
 def test_a_student_equal_to_its_teacher_only_has_cross_entropy(tiny_lm, optimizer, batch):
     module = DistillModule(tiny_lm(seed=0), tiny_lm(seed=0), Objective(**FULL), optimizer)
-    terms, _, _ = module.losses(batch)
+    terms, _ = module.losses(batch)
     assert abs(terms["logits"].item()) < 1e-6 and terms["embedding"].item() < 1e-10
     torch.testing.assert_close(terms["loss"], terms["ce"], rtol=1e-5, atol=1e-5)
 
@@ -139,11 +187,11 @@ def test_padding_does_not_change_the_losses(distill, datamodule, batch):
             ),
             batch.utterances[row : row + 1],
         )
-        terms, _, targets = module.losses(single)
-        total += len(targets)
+        terms, n = module.losses(single)
+        total += n
         for name in ("ce", "logits"):
-            sums[name] = sums.get(name, 0) + terms[name] * len(targets)
-    together, _, _ = module.losses(batch)
+            sums[name] = sums.get(name, 0) + terms[name] * n
+    together, _ = module.losses(batch)
     assert len({int(n) for n in batch.mask.sum(1)}) > 1, "the batch needs padding"
     for name, value in sums.items():
         torch.testing.assert_close(value / total, together[name])
