@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from data.tokens import TokenTable
 
 Members = tuple[int, ...]  # rows of the token table that are joined into one sequence
+Draw = tuple[Members, bool]  # and whether text and speech alternate in it (`build_bistream`)
 # Relative noise on the sorting key: batch mates change between epochs at under one percent more
 # padding.
 LENGTH_JITTER = 0.02
@@ -98,7 +99,10 @@ class TokenBudgetSampler:
     In the first `single_epochs` epochs no utterances are paired: short texts are where a model that
     starts from nothing finds the alignment.
 
-    Yields lists of `Members`. One batch is one optimiser step, so `start_step` is the trainer's step
+    A sequence whose speech is long enough for it is laid out as a bistream one with probability
+    `bistream_probability`, anew in each epoch.
+
+    Yields lists of `Draw`. One batch is one optimiser step, so `start_step` is the trainer's step
     count: saving that number saves the position, mid-epoch too. Raises ValueError, naming the
     utterance, when one is longer than `max_tokens` by itself.
     """
@@ -113,7 +117,10 @@ class TokenBudgetSampler:
         world_size: int = 1,
         start_step: int = 0,
         single_epochs: int = 0,
+        bistream_probability: float = 0.0,
     ):
+        if not 0 <= bistream_probability <= 1:
+            raise ValueError(f"bistream_probability must be in [0, 1], not {bistream_probability}")
         if not 0 <= pair_probability <= 1:
             raise ValueError(f"pair_probability must be in [0, 1], not {pair_probability}")
         if not 0 <= rank < world_size:
@@ -122,16 +129,26 @@ class TokenBudgetSampler:
         self.table, self.max_tokens, self.pair_probability = table, max_tokens, pair_probability
         self.seed, self.rank, self.world_size, self.start_step = seed, rank, world_size, start_step
         self.single_epochs = single_epochs
+        self.bistream_probability = bistream_probability
 
-    def epoch_batches(self, epoch: int) -> list[list[Members]]:
+    def epoch_batches(self, epoch: int) -> list[list[Draw]]:
         """This rank's batches of `epoch`."""
         probability = 0.0 if epoch < self.single_epochs else self.pair_probability
         plan = plan_epoch(
             self.table, self.max_tokens, probability, self.seed, epoch, self.world_size
         )
-        return plan[self.rank]
+        return [
+            [(members, self._streams(epoch, members)) for members in b] for b in plan[self.rank]
+        ]
 
-    def __iter__(self) -> Iterator[list[Members]]:
+    def _streams(self, epoch: int, members: Members) -> bool:
+        """Drawn from (seed, epoch, members) alone, so that a resumed run draws the same."""
+        if not self.bistream_probability or not self.table.can_stream(members):
+            return False
+        draw = random.Random(f"{self.seed}-{epoch}-{members}").random()
+        return draw < self.bistream_probability
+
+    def __iter__(self) -> Iterator[list[Draw]]:
         epoch, to_skip = 0, self.start_step
         while True:
             batches = self.epoch_batches(epoch)

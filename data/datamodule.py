@@ -10,22 +10,38 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from data.batching import Members, TokenBudgetSampler, check_lengths, pack_batches, pair_utterances
+from data.batching import (
+    Draw,
+    Members,
+    TokenBudgetSampler,
+    check_lengths,
+    pack_batches,
+    pair_utterances,
+)
 from data.tokens import TextTokenizer, TokenTable, read_token_table
-from mamtra.lm.sequence import SequenceBatch, alignment_targets, build_sequence, collate
+from mamtra.lm.sequence import (
+    SequenceBatch,
+    alignment_targets,
+    build_bistream,
+    build_sequence,
+    collate,
+)
 
 
 class SequenceDataset(Dataset):
-    """Maps the table rows of one sequence to its (ids, kinds, targets), its alignment targets (None
-    without alignments), each (T,), and its name."""
+    """Maps a `Draw` to its (ids, kinds, targets), its alignment targets (None without alignments),
+    each (T,), and its name. A bistream sequence has no alignment targets."""
 
     def __init__(self, table: TokenTable, speech_vocab: int):
         self.table, self.speech_vocab = table, speech_vocab
 
-    def __getitem__(self, members: Members):
+    def __getitem__(self, draw: Draw):
+        members, streams = draw
         text_ids = torch.cat([self.table.text_ids[i] for i in members])
         speech_ids = torch.cat([self.table.speech_ids[i] for i in members])
         name = "+".join(self.table.utterances[i] for i in members)
+        if streams:
+            return build_bistream(text_ids, speech_ids, self.speech_vocab), None, name
         return build_sequence(text_ids, speech_ids, self.speech_vocab), self._aligned(members), name
 
     def _aligned(self, members: Members) -> Tensor | None:
@@ -41,15 +57,16 @@ class SequenceDataset(Dataset):
 def collate_named(items: Sequence[tuple]) -> SequenceBatch:
     """Right-padded batch of dataset items."""
     sequences, aligned, names = zip(*items, strict=True)
-    return collate(sequences, names, None if aligned[0] is None else aligned)
+    return collate(sequences, names, None if any(a is None for a in aligned) else aligned)
 
 
 class TokenDataModule(lightning.LightningDataModule):
     """Reads `tokens_path` once and serves splits "train" and "valid" as `SequenceBatch`es.
 
-    `max_tokens` bounds the padded positions of a batch (rows x longest sequence). The training
-    loader is endless and starts at the trainer's step count, so a resumed run continues where it
-    stopped. Validation pairs utterances once, from `seed`, and is the same at every step.
+    A share of `bistream_probability` of the training sequences that can be is laid out as bistream;
+    validation never. `max_tokens` bounds the padded positions of a batch (rows x longest sequence).
+    The training loader is endless and starts at the trainer's step count, so a resumed run continues
+    where it stopped. Validation pairs utterances once, from `seed`, and is the same at every step.
     """
 
     def __init__(
@@ -62,11 +79,12 @@ class TokenDataModule(lightning.LightningDataModule):
         seed: int,
         num_workers: int = 0,
         single_epochs: int = 0,
+        bistream_probability: float = 0.0,
     ):
         super().__init__()
         self.speech_vocab, self.max_tokens = speech_vocab, max_tokens
         self.pair_probability, self.seed, self.num_workers = pair_probability, seed, num_workers
-        self.single_epochs = single_epochs
+        self.single_epochs, self.bistream_probability = single_epochs, bistream_probability
         # Read at once: a bad table has to stop the run before a model is built.
         self.train_table = read_token_table(tokens_path, "train", tokenizer, speech_vocab)
         self.valid_table = read_token_table(tokens_path, "valid", tokenizer, speech_vocab)
@@ -84,6 +102,7 @@ class TokenDataModule(lightning.LightningDataModule):
             world_size=trainer.world_size if trainer else 1,
             start_step=trainer.global_step if trainer else 0,
             single_epochs=self.single_epochs,
+            bistream_probability=self.bistream_probability,
         )
         return self._loader(self.train_table, sampler)
 
@@ -95,7 +114,8 @@ class TokenDataModule(lightning.LightningDataModule):
         rank, world = (
             (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         )
-        return self._loader(self.valid_table, batches[rank::world])
+        whole = [[(members, False) for members in batch] for batch in batches[rank::world]]
+        return self._loader(self.valid_table, whole)
 
     def calibration_batch(self, rows: int = 8) -> SequenceBatch:
         """The first `rows` sequences of step 0, to measure layers on; draws nothing from the

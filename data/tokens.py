@@ -13,6 +13,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from mamtra.lm.sequence import MIX_RATIO
+
 COLUMNS = ("utterance", "split", "text", "voice", "tokens")
 ALIGNMENT = "alignment"  # optional: only a teacher trained from scratch needs it
 
@@ -44,6 +46,12 @@ class TokenTable:
     def sequence_lengths(self, members: Sequence[int]) -> int:
         """Positions of the sequence that joins `members`: sos + texts + task + speech."""
         return 2 + sum(len(self.text_ids[i]) + len(self.speech_ids[i]) for i in members)
+
+    def can_stream(self, members: Sequence[int]) -> bool:
+        """Whether the joined sequence has enough speech for its text to be laid out in blocks."""
+        n_text = sum(len(self.text_ids[i]) for i in members)
+        n_speech = sum(len(self.speech_ids[i]) for i in members)
+        return n_speech * MIX_RATIO[0] > n_text * MIX_RATIO[1]
 
 
 def read_token_table(

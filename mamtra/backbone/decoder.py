@@ -137,11 +137,11 @@ class Decoder(nn.Module):
         hidden: list[Tensor] = []
         recompute = self.recompute and self.training and torch.is_grad_enabled()
         for layer in self.layers:
-            x = (
-                checkpoint(layer, x, context, use_reentrant=False)
-                if recompute
-                else layer(x, context)
-            )
+            if recompute:
+                again: Any = checkpoint(layer, x, context, use_reentrant=False)
+                x = again
+            else:
+                x = layer(x, context)
             if output_hidden:
                 hidden.append(x)
         return self.norm(x), tuple(hidden) if output_hidden else None

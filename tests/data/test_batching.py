@@ -46,7 +46,27 @@ def test_the_sampler_of_each_rank_follows_the_plan():
     samplers = [TokenBudgetSampler(corpus, MAX_TOKENS, 0.85, 7, r, 2) for r in range(2)]
     steps = len(samplers[0].epoch_batches(0))
     both = [batch for sampler in samplers for batch in islice(sampler, steps)]
+    assert not any(streams for batch in both for _, streams in batch)
+    both = [[sequence for sequence, _ in batch] for batch in both]
     assert members(both) == Counter(range(len(corpus)))
+
+
+def test_streams_are_drawn_again_each_epoch_and_repeated_on_resume():
+    corpus = table()
+    sampler = TokenBudgetSampler(corpus, MAX_TOKENS, 0.5, 7, bistream_probability=0.5)
+    epochs = [sampler.epoch_batches(epoch) for epoch in range(2)]
+    flags = [{m: s for batch in epoch for m, s in batch} for epoch in epochs]
+    assert epochs[1] == sampler.epoch_batches(1)
+    able = [{m: s for m, s in f.items() if corpus.can_stream(m)} for f in flags]
+    for draws, epoch in zip(able, flags, strict=True):
+        assert not any(streams for m, streams in epoch.items() if m not in draws)
+        assert 0.25 < sum(draws.values()) / len(draws) < 0.75
+    both = able[0].keys() & able[1].keys()
+    assert any(able[0][m] != able[1][m] for m in both)
+    resumed = TokenBudgetSampler(corpus, MAX_TOKENS, 0.5, 7, start_step=3, bistream_probability=0.5)
+    assert next(iter(resumed)) == epochs[0][3]
+    with pytest.raises(ValueError, match="bistream_probability"):
+        TokenBudgetSampler(corpus, MAX_TOKENS, 0.5, 7, bistream_probability=1.5)
 
 
 def test_odd_batch_counts_are_split_not_dropped():

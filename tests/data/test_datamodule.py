@@ -105,3 +105,15 @@ def test_the_alignment_of_a_pair_points_into_the_joined_text(rows, tmp_path):
 
 def test_without_alignments_batches_have_none(module):
     assert all(batch.aligned is None for batch in epoch(module))
+
+
+def test_bistream_sequences_reach_the_batch(tmp_path):
+    rows = [(f"u{i}", "valid" if i < 2 else "train", "abcde.", "v", [1] * 40) for i in range(8)]
+    columns = ["utterance", "split", "text", "voice", "tokens"]
+    pd.DataFrame(rows, columns=columns).to_parquet(tmp_path / "t.parquet")
+    options = {"max_tokens": 400, "pair_probability": 0.0, "seed": 0, "bistream_probability": 1.0}
+    module = TokenDataModule(tmp_path / "t.parquet", CharacterTokenizer(), 11, **options)
+    fill = 11 + 2
+    assert (next(iter(module.train_dataloader())).targets == fill).any(dim=1).all()
+    assert not (next(iter(module.val_dataloader())).targets == fill).any()
+    assert not (module.calibration_batch().targets == fill).any()
