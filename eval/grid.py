@@ -264,6 +264,15 @@ def _work_row(folder: Path) -> Row:
     row: Row = {name: result.get(name) for name in names}
     if result["status"] != "done":
         return row
+    try:
+        return row | _numbers(folder)
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        # Someone deleted or damaged what a finished work had written; the other rows stand.
+        return row | {"status": "failed", "error": f"{folder}: {type(error).__name__}: {error}"}
+
+
+def _numbers(folder: Path) -> Row:
+    """What a finished work measured."""
     line = pd.read_csv(folder / "eval" / "leaderboard.csv").to_dict("records")[0]
     dropped = ("system", "layer_plan", "baseline")
     kept = {
@@ -271,7 +280,7 @@ def _work_row(folder: Path) -> Row:
         for name, value in line.items()
         if name not in dropped and not str(name).startswith("wer_difference")
     }
-    return row | kept | _last_validation(folder / "run" / "metrics.csv")
+    return kept | _last_validation(folder / "run" / "metrics.csv")
 
 
 def _last_validation(path: Path) -> Row:

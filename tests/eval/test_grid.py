@@ -147,6 +147,15 @@ def test_the_leftovers_of_a_dead_runner_do_not_block(grid):
     assert run(grid, cell()) == "done"
 
 
+def test_a_finished_work_that_lost_its_files_is_a_failed_row(grid):
+    run(grid, cell("front"))
+    run(grid, cell("back", plan=(M, A)))
+    (grid / "works" / cell("front").work / "eval/leaderboard.csv").write_text("")
+    rows = {row["placement"]: row for row in table(grid)}
+    assert rows["front"]["status"] == "failed" and "EmptyDataError" in rows["front"]["error"]
+    assert rows["back"]["status"] == "done"
+
+
 def test_a_work_that_is_being_done_is_left_alone(grid):
     one = cell()
     (grid / "works" / one.work).mkdir(parents=True)
