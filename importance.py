@@ -26,7 +26,6 @@ from lightning_modules.distill import DistillModule, Objective
 from lightning_modules.running import RunFolder, clear_errors, software, train_in
 from mamtra.lm.checkpoint import load_lm, model_sha256, save_lm
 from mamtra.lm.speech_lm import SpeechLM
-from mamtra.text.characters import CharacterTokenizer
 from mamtra.transfer.importance import (
     LayerSamples,
     changed,
@@ -36,15 +35,15 @@ from mamtra.transfer.importance import (
 )
 from mamtra.transfer.scores import ImportanceScores, LayerScore
 from mamtra.transfer.student import LAYERWISE, build_student
+from tasks import TOKENIZERS, load_teacher
 
 CONSOLE = Console()
 
 
 def tokens_of(s: Any, codes: int, max_tokens: int) -> TokenDataModule:
     batch = s["batch"] | {"max_tokens": max_tokens}
-    return TokenDataModule(
-        s["paths"]["tokens"], CharacterTokenizer(), codes, seed=s["seed"], **batch
-    )
+    text = TOKENIZERS[s["text"]](s)
+    return TokenDataModule(s["paths"]["tokens"], text, codes, seed=s["seed"], **batch)
 
 
 def layer_intervals(samples: LayerSamples) -> list[Interval]:
@@ -178,7 +177,7 @@ def main(config: DictConfig) -> None:
     torch.set_num_threads(s["threads"])
     seed_everything(s["seed"], verbose=False)
     path = Path(s["out"]) / f"{s['mode']}.json"
-    teacher = load_lm(s["paths"]["teacher"])
+    teacher = load_teacher(s["paths"]["teacher"])
     try:
         found, n = MODES[s["mode"]](s, teacher)
     except InputError as error:

@@ -34,23 +34,37 @@ from mamtra.backbone.sizes import BackboneSizes
 from mamtra.lm.checkpoint import load_lm, read_description
 from mamtra.lm.speech_lm import SpeechLM
 from mamtra.text.characters import CharacterTokenizer
+from mamtra.text.qwen import QwenTokenizer
+from mamtra.transfer.cosyvoice2 import SIZES, read_llm_pt
 from mamtra.transfer.report import TransferReport
 from mamtra.transfer.scores import load_scores
 from mamtra.transfer.student import LAYERWISE, build_student
 
-TEXT = CharacterTokenizer()
 Run = tuple[LanguageModelModule, TokenDataModule]
 
 
+TOKENIZERS = {
+    "characters": lambda s: CharacterTokenizer(),
+    "qwen": lambda s: QwenTokenizer(s["paths"]["cosyvoice2"]),
+}
+
+
 def token_data(s: Any, codes: int) -> TokenDataModule:
-    return TokenDataModule(s["paths"]["tokens"], TEXT, codes, seed=s["seed"], **s["batch"])
+    text = TOKENIZERS[s["text"]](s)
+    return TokenDataModule(s["paths"]["tokens"], text, codes, seed=s["seed"], **s["batch"])
+
+
+def load_teacher(path: str) -> SpeechLM:
+    """A model folder of ours, or CosyVoice 2's `llm.pt`."""
+    return read_llm_pt(path) if path.endswith(".pt") else load_lm(path)
 
 
 def teacher(s: Any) -> Run:
     """An all-attention SpeechLM from scratch."""
     sizes, codes = BackboneSizes(**s["lm"]["sizes"]), s["lm"]["speech_vocab"]
     tokens, plan = token_data(s, codes), layer_plan(sizes.n_layers, "1:0", "blockbeg")
-    lm = SpeechLM(sizes, plan, TEXT.vocab_size, codes, dropout=s["lm"]["dropout"])
+    text_vocab = TOKENIZERS[s["text"]](s).vocab_size
+    lm = SpeechLM(sizes, plan, text_vocab, codes, dropout=s["lm"]["dropout"])
     if s["alignment"]["weight"]:
         embed_codes_as_letters(lm, tokens.train_table)
     options = {name: s[name] for name in ("label_smoothing", "alignment", "corruption")}
@@ -60,7 +74,8 @@ def teacher(s: Any) -> Run:
 def plan_of(s: Any) -> LayerPlan:
     """The explicit `plan`, or what `ratio` and `placement` mean for the teacher's layers."""
     folder, placement = Path(s["paths"]["teacher"]), s["placement"]
-    n_layers = read_description(folder)["sizes"]["n_layers"]
+    upstream = folder.suffix == ".pt"
+    n_layers = SIZES.n_layers if upstream else read_description(folder)["sizes"]["n_layers"]
     if s["plan"]:
         return check_plan(parse_plan(s["plan"]), n_layers)
     scores = None
@@ -72,7 +87,7 @@ def plan_of(s: Any) -> LayerPlan:
 
 def converted(s: Any) -> tuple[SpeechLM, TokenDataModule, SpeechLM, TransferReport]:
     """(teacher, tokens, student to be trained, what the transfer did)."""
-    source, mixers = load_lm(s["paths"]["teacher"]), None
+    source, mixers = load_teacher(s["paths"]["teacher"]), None
     if s["init"] == LAYERWISE:
         mixers = load_lm(s["paths"]["layerwise"])
     plan = plan_of(s)
@@ -88,7 +103,8 @@ def student(s: Any) -> Run:
     """The teacher with layers turned into Mamba layers, to be distilled from it."""
     source, tokens, lm, report = converted(s)
     aim = Objective(**s["objective"])
-    return DistillModule(source, lm, aim, s["optimizer"], report.fresh_parameter_names), tokens
+    options = (s["optimizer"], report.fresh_parameter_names)
+    return DistillModule(source, lm, aim, *options, **s["memory"]), tokens
 
 
 def layerwise(s: Any) -> Run:

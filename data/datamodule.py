@@ -91,20 +91,30 @@ class TokenDataModule(lightning.LightningDataModule):
         check_lengths(self.train_table, max_tokens)
         check_lengths(self.valid_table, max_tokens)
 
+    def count_steps(self, epochs: int, world_size: int) -> int:
+        """Training batches of the first `epochs` epochs, per rank."""
+        sampler = self._sampler(0, world_size, 0)
+        return sum(len(sampler.epoch_batches(epoch)) for epoch in range(epochs))
+
     def train_dataloader(self) -> DataLoader:
         trainer = self.trainer
-        sampler = TokenBudgetSampler(
+        place = (
+            (trainer.global_rank, trainer.world_size, trainer.global_step) if trainer else (0, 1, 0)
+        )
+        return self._loader(self.train_table, self._sampler(*place))
+
+    def _sampler(self, rank: int, world_size: int, start_step: int) -> TokenBudgetSampler:
+        return TokenBudgetSampler(
             self.train_table,
             self.max_tokens,
             self.pair_probability,
             self.seed,
-            rank=trainer.global_rank if trainer else 0,
-            world_size=trainer.world_size if trainer else 1,
-            start_step=trainer.global_step if trainer else 0,
+            rank=rank,
+            world_size=world_size,
+            start_step=start_step,
             single_epochs=self.single_epochs,
             bistream_probability=self.bistream_probability,
         )
-        return self._loader(self.train_table, sampler)
 
     def val_dataloader(self) -> DataLoader:
         rng = random.Random(self.seed)

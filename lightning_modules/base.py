@@ -1,8 +1,18 @@
 """What the training loop needs of the module that it trains."""
 
+from typing import Protocol
+
 import lightning
 
 from mamtra.lm.speech_lm import SpeechLM
+
+
+class TrainingData(Protocol):
+    """A LightningDataModule that knows how long its epochs are."""
+
+    def count_steps(self, epochs: int, world_size: int) -> int:
+        """Training batches of the first `epochs` epochs, per rank."""
+        ...
 
 
 class LanguageModelModule(lightning.LightningModule):

@@ -27,7 +27,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from lightning_modules.base import LanguageModelModule
+from lightning_modules.base import LanguageModelModule, TrainingData
 from lightning_modules.callbacks import (
     Interrupted,
     MetricsLog,
@@ -148,7 +148,9 @@ def sha256(path: Path) -> str:
     digest = hashlib.sha256()
     for file in files:
         digest.update(b"" if file == path else str(file.relative_to(path)).encode())
-        digest.update(file.read_bytes())
+        with file.open("rb") as stream:  # in pieces: a teacher can have gigabytes
+            while piece := stream.read(1 << 24):
+                digest.update(piece)
     return digest.hexdigest()
 
 
@@ -200,15 +202,16 @@ def quiet_lightning() -> None:
 
 def train_in(
     run: RunFolder,
-    build: Callable[[], tuple[LanguageModelModule, lightning.LightningDataModule]],
+    build: Callable[[], tuple[LanguageModelModule, TrainingData]],
     settings: Mapping[str, Any],
     inputs: Mapping[str, Path],
     overwrite: bool,
 ) -> None:
     """Trains what `build` returns in `run`, or says that the run is complete.
 
-    `settings` is the run's whole configuration; "steps", "seed" (of everything random, `build`
-    included) and "trainer" (keywords of `fit`) are read from it. Errors as `RunFolder.check`, `fit`.
+    `settings` is the run's whole configuration; "steps" (or "epochs" where that is null), "seed" (of
+    everything random, `build` included) and "trainer" (keywords of `fit`) are read from it. Errors as
+    `RunFolder.check`, `fit`.
     """
     identity = run.check(settings, inputs, overwrite)
     if run.finished:
@@ -217,12 +220,16 @@ def train_in(
     steps, seed, trainer = (settings[key] for key in ("steps", "seed", "trainer"))
     lightning.seed_everything(seed, verbose=False)
     module, datamodule = build()
+    if steps is None:
+        world_size = trainer["devices"] * trainer["nodes"]
+        steps = datamodule.count_steps(settings["epochs"], world_size)
+        print(f"{settings['epochs']} epochs are {steps} steps on {world_size} device(s)")
     print(f"done: {fit(module, datamodule, run, identity, steps=steps, seed=seed, **trainer)}")
 
 
 def fit(
     module: LanguageModelModule,
-    datamodule: lightning.LightningDataModule,
+    datamodule: Any,
     run: RunFolder,
     identity: Mapping[str, Any],
     *,
@@ -230,6 +237,7 @@ def fit(
     seed: int,
     accelerator: str,
     devices: int,
+    nodes: int,
     strategy: str,
     precision: str,
     grad_clip: float,
@@ -264,6 +272,7 @@ def fit(
     trainer = lightning.Trainer(
         accelerator=accelerator,
         devices=devices,
+        num_nodes=nodes,
         strategy=strategy,
         precision=precision,  # type: ignore[arg-type]  # a string of the configuration
         max_steps=steps,

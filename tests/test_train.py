@@ -129,3 +129,27 @@ def test_the_command_writes_nothing_but_its_run_folder(overrides, tmp_path):
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     assert (tmp_path / "runs/mini_distill/1to1-blockbeg-calibrated/student/model.json").exists()
+
+
+def test_steps_can_be_given_as_epochs(train, tmp_path):
+    out = train(*DISTILL, "steps=null", "+epochs=2", "ratio=1to1")
+    steps = int(out.partition("2 epochs are ")[2].split()[0])
+    metrics = pd.read_csv(tmp_path / "runs/mini_distill/1to1-blockbeg-calibrated/metrics.csv")
+    assert steps > 2 and metrics["step"].max() == steps
+
+
+def test_the_papers_recipe_reads_what_the_paper_says():
+    with initialize_config_dir(str(ROOT / "configs"), version_base=None):
+        explore, final = (
+            compose("train", overrides=[f"experiment=cosyvoice2_{name}"])
+            for name in ("explore", "final")
+        )
+    assert (explore.epochs, final.epochs) == (15, 50) and explore.batch.max_tokens == 40_000
+    assert (explore.optimizer.recipe, explore.optimizer.lr) == ("adam_constant", 1e-5)
+    assert explore.init == "paper" and explore.batch.bistream_probability == 0.5
+    assert final.paths.teacher == "models/CosyVoice2-0.5B/llm.pt" and final.text == "qwen"
+
+
+def test_a_missing_cosyvoice_folder_is_named(train):
+    with pytest.raises(SystemExit, match=r"nowhere/llm\.pt does not exist"):
+        train("experiment=cosyvoice2_explore", "trainer=cpu", "paths.cosyvoice2=nowhere")

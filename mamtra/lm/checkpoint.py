@@ -78,10 +78,13 @@ def save_lm(
 
 
 def model_sha256(folder: str | Path) -> str:
-    """Identity of a model folder: a hash of the hashes of its two files.
+    """Identity of a model: a hash of the hashes of its folder's two files, or the hash of one file of
+    weights that is not ours.
 
     Raises CheckpointError when one is missing.
     """
+    if Path(folder).is_file():
+        return _sha256(Path(folder))
     paths = [Path(folder) / name for name in (WEIGHTS, DESCRIPTION)]
     for path in paths:
         if not path.is_file():

@@ -117,3 +117,16 @@ def test_bistream_sequences_reach_the_batch(tmp_path):
     assert (next(iter(module.train_dataloader())).targets == fill).any(dim=1).all()
     assert not (next(iter(module.val_dataloader())).targets == fill).any()
     assert not (module.calibration_batch().targets == fill).any()
+
+
+def test_epochs_are_counted_in_batches_of_a_rank(rows, tmp_path):
+    pd.DataFrame(rows).to_parquet(tmp_path / "t.parquet")
+    module = TokenDataModule(
+        tmp_path / "t.parquet", TOKENIZER, CODES, MAX_TOKENS, pair_probability=0.5, seed=0
+    )
+    one, two = module.count_steps(1, 1), module.count_steps(2, 1)
+    batches = iter(module.train_dataloader())
+    seen = [name for _ in range(one) for name in next(batches).utterances]
+    names = sorted(name for joined in seen for name in joined.split("+"))
+    assert names == sorted(row["utterance"] for row in rows if row["split"] == "train")
+    assert two > one and module.count_steps(2, 2) <= two / 2 + 1

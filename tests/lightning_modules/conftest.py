@@ -69,6 +69,7 @@ OPTIMIZER = {
 TRAINER = {
     "accelerator": "cpu",
     "devices": 1,
+    "nodes": 1,
     "strategy": "auto",
     "precision": "32-true",
     "grad_clip": 1.0,
