@@ -25,6 +25,7 @@ from eval.files import InputError
 from eval.progress import progress_bar
 from mamtra.lm.sequence import IGNORE, build_sequence, collate
 from mamtra.lm.speech_lm import SpeechLM
+from mamtra.systems import TextFrontend
 from mamtra.text.characters import CharacterTokenizer
 
 COLUMNS = ("utterance", "split", "text", "voice", "tokens")
@@ -94,12 +95,14 @@ def cross_entropy(
     console: Console,
     max_tokens: int = 4096,
     shuffle_seed: int = 0,
+    tokenizer: TextFrontend | None = None,
 ) -> CrossEntropy:
     """Cross-entropy of `rows` with right and with shuffled texts.
 
     Args:
         max_tokens: bound of B * T per batch, padding included.
         shuffle_seed: of the permutation, in which no utterance keeps its own text.
+        tokenizer: the model's; the mini system's when None.
 
     Raises:
         InputError: fewer than two rows.
@@ -109,7 +112,7 @@ def cross_entropy(
     texts = [row.text for row in rows]
     order = derangement(len(rows), shuffle_seed)
     variants = [texts, [texts[i] for i in order]]
-    tokenizer = CharacterTokenizer()
+    tokenizer = tokenizer or CharacterTokenizer()
     totals, n_tokens = [], 0
     with progress_bar(console) as bar:
         task = bar.add_task(f"{name}: cross-entropy", total=2 * len(rows))
@@ -127,9 +130,7 @@ def cross_entropy(
     return CrossEntropy(totals[0], totals[1], n_tokens, len(rows))
 
 
-def target_sequence(
-    row: HeldOut, text: str, tokenizer: CharacterTokenizer, speech_vocab: int
-) -> Triple:
+def target_sequence(row: HeldOut, text: str, tokenizer: TextFrontend, speech_vocab: int) -> Triple:
     """ids, kinds, targets of one utterance; targets of the prompt's tokens are IGNORE."""
     ids, kinds, targets = build_sequence(
         [*tokenizer.encode(row.prompt_text), *tokenizer.encode(text)],

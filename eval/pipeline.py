@@ -150,7 +150,10 @@ def _score_cross_entropy(
     if isinstance(known, dict) and known.get("recipe") == recipe:
         return
     rows = read_held_out(tokens, limit)
-    result = cross_entropy(voicer.synthesizer.lm, rows, name=system.name, console=console)
+    speaker = voicer.synthesizer
+    result = cross_entropy(
+        speaker.lm, rows, name=system.name, console=console, tokenizer=speaker.tokenizer
+    )
     write_json(path, {"recipe": recipe, **asdict(result)})
 
 

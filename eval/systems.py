@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,9 +22,8 @@ import torch
 from eval.files import InputError, sha256_bytes, sha256_file, sha256_json
 from eval.testset import Item
 from mamtra.lm.checkpoint import DESCRIPTION, WEIGHTS, model_sha256, read_description
-from mamtra.speech import load_codec
 from mamtra.speech.base import SpeechCodec
-from mamtra.text.characters import CharacterTokenizer
+from mamtra.systems import system_of
 from mamtra.tts import Prompt, Synthesizer
 
 RECORDINGS = "recordings"
@@ -108,7 +107,7 @@ class Resynthesis:
     @cached_property
     def codec(self) -> SpeechCodec:
         try:
-            return load_codec(self.codec_folder)
+            return system_of(self.codec_folder).load_codec(self.codec_folder, "cpu")
         except ValueError as error:
             raise InputError(str(error)) from error
 
@@ -129,11 +128,11 @@ class Resynthesis:
 
     @torch.inference_mode()
     def _resynthesize(self, item: Item) -> Spoken:
-        rate_hz = self.codec.sample_rate_hz
+        rate_hz = self.codec.input_rate_hz
         tokens = self.codec.encode(read_wave(_path(item.recording), rate_hz))
         voice = self.codec.voice(read_wave(_path(item.prompt_wav), rate_hz))
         wave = self.codec.decode(tokens, voice)
-        return Spoken(wave.float().cpu().numpy(), rate_hz)
+        return Spoken(wave.float().cpu().numpy(), self.codec.sample_rate_hz)
 
     def card(self) -> dict[str, Any]:
         return {
@@ -170,11 +169,15 @@ class ModelVoicer:
         check_model_folder(self.model_folder)
         codec_sha256(self.codec_folder)
         _need_prompts(items, with_text=True)
-        tokenizer, faults = CharacterTokenizer(), []
+        try:
+            tokenizer = system_of(self.codec_folder).load_text(self.codec_folder)
+        except (FileNotFoundError, ValueError) as error:
+            raise InputError(str(error)) from error
+        faults = []
         for item in items:
             for text in (item.text, item.prompt_text):
                 try:
-                    tokenizer.encode(text)
+                    tokenizer.encode(tokenizer.whole(text))
                 except ValueError as error:
                     faults.append(f"line {item.line}, utterance {item.utterance!r}: {error}")
         if faults:
@@ -217,7 +220,7 @@ class ModelVoicer:
     def _prompt(self, item: Item) -> Prompt:
         key = (item.prompt_text, _path(item.prompt_wav))
         if key not in self._prompts:
-            wave = read_wave(key[1], self.synthesizer.sample_rate_hz)
+            wave = read_wave(key[1], self.synthesizer.input_rate_hz)
             self._prompts[key] = self.synthesizer.prompt(item.prompt_text, wave)
         return self._prompts[key]
 
@@ -262,12 +265,18 @@ def check_model_folder(folder: Path) -> None:
 
 
 def codec_sha256(folder: Path) -> str:
-    """Hash of the codec's files. Raises InputError when one is absent."""
-    files = [folder / "codec.safetensors", folder / "codec.json"]
-    for path in files:
-        if not path.is_file():
-            raise InputError(f"no codec in {folder}: {path.name} is missing")
-    return sha256_json([sha256_file(path) for path in files])
+    """Hash of the codec's files. Raises InputError when there is no codec."""
+    try:
+        files = system_of(folder).present(folder)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return sha256_json([_known_sha256(path, path.stat().st_mtime_ns) for path in files])
+
+
+@cache
+def _known_sha256(path: Path, changed_ns: int) -> str:
+    """Hash of a file that is asked for once per sentence; `changed_ns` makes a new version a new key."""
+    return sha256_file(path)
 
 
 def _path(path: Path | None) -> Path:

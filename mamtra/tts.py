@@ -8,7 +8,7 @@ Shapes: n samples, L text ids, T speech tokens, E width of the speaker embedding
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,8 @@ import torch
 from mamtra.lm.checkpoint import load_lm
 from mamtra.lm.generate import generate_batch
 from mamtra.lm.speech_lm import SpeechLM
-from mamtra.speech import load_codec
 from mamtra.speech.base import SpeechCodec
-from mamtra.text.characters import CharacterTokenizer
+from mamtra.systems import TextFrontend, system_of
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Prompt:
 
     text_ids: list[int]
     tokens: torch.Tensor  # (T,) int64
-    voice: torch.Tensor  # (E,)
+    voice: Any  # what the codec takes of it
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,14 @@ class Synthesis:
 class Synthesizer:
     """Zero-shot speech synthesis. Equal inputs and seed give equal tokens on one machine."""
 
-    def __init__(self, lm: SpeechLM, codec: SpeechCodec, tokenizer: CharacterTokenizer) -> None:
+    def __init__(
+        self,
+        lm: SpeechLM,
+        codec: SpeechCodec,
+        tokenizer: TextFrontend,
+        sampling: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`sampling`: defaults of the system, which the options of a call replace."""
         if lm.speech_vocab != codec.codebook_size or lm.text_vocab != tokenizer.vocab_size:
             raise ValueError(
                 f"the model speaks {lm.speech_vocab} codes and reads {lm.text_vocab} characters, "
@@ -61,27 +67,39 @@ class Synthesizer:
         self.lm = lm.eval()
         self.codec = codec
         self.tokenizer = tokenizer
+        self.sampling = dict(sampling or {})
 
     @classmethod
     def load(
         cls, model_folder: str | Path, codec_folder: str | Path, device: str = "cpu"
     ) -> "Synthesizer":
-        """Load an exported model and the mini codec. Errors as `load_lm` and `load_codec`."""
+        """Load an exported model and what surrounds it. Errors as `load_lm`, `system_of` and the
+        system's own loaders."""
+        folder, system = Path(codec_folder), system_of(codec_folder)
         lm = load_lm(Path(model_folder), device=device)
-        return cls(lm, load_codec(Path(codec_folder)), CharacterTokenizer())
+        codec, text = system.load_codec(folder, device), system.load_text(folder)
+        return cls(lm, codec, text, system.sampling)
 
     @property
     def sample_rate_hz(self) -> int:
-        """Rate of prompt waves and of the output."""
+        """Rate of the output."""
         return self.codec.sample_rate_hz
+
+    @property
+    def input_rate_hz(self) -> int:
+        """Rate of prompt waves."""
+        return self.codec.input_rate_hz
 
     @torch.inference_mode()
     def prompt(self, text: str, wave: torch.Tensor) -> Prompt:
-        """Encode a prompt once for many sentences: `wave` is (n,) at `sample_rate_hz`.
+        """Encode a prompt once for many sentences: `wave` is (n,) at `input_rate_hz`.
 
-        Raises ValueError for a text that is empty or has characters outside the alphabet.
+        Raises ValueError for a text or a waveform that the system cannot take.
         """
-        return Prompt(self.tokenizer.encode(text), self.codec.encode(wave), self.codec.voice(wave))
+        text_ids = self.tokenizer.encode(self.tokenizer.whole(text))
+        voice = self.codec.voice(wave)
+        tokens = getattr(voice, "tokens", None)  # cut to whole frames, where the voice holds them
+        return Prompt(text_ids, self.codec.encode(wave) if tokens is None else tokens, voice)
 
     def synthesize(
         self, text: str, prompt_text: str, prompt_wave: torch.Tensor, seed: int, **sampling: Any
@@ -89,8 +107,8 @@ class Synthesizer:
         """Say `text` in the voice of the prompt.
 
         Args:
-            text, prompt_text: sentences inside the tokenizer's alphabet.
-            prompt_wave: (n,) at `sample_rate_hz`, the recording of `prompt_text`.
+            text, prompt_text: what the system's tokenizer can read.
+            prompt_wave: (n,) at `input_rate_hz`, the recording of `prompt_text`.
             seed: of the sampling.
             sampling: options of `mamtra.lm.generate.generate_batch`, such as `top_p`.
         """
@@ -109,21 +127,54 @@ class Synthesizer:
         A sentence's tokens do not depend on its neighbours, up to rounding. `lm_s` is the batch's time
         divided by its rows, so that sums and throughput stay right.
         """
-        text_ids = [self.tokenizer.encode(text) for text in texts]
+        parts = [
+            (row, self.tokenizer.encode(piece))
+            for row, text in enumerate(texts)
+            for piece in self.tokenizer.pieces(text)
+        ]
         results = generate_batch(
             self.lm,
-            [[*prompt.text_ids, *ids] for prompt, ids in zip(prompts, text_ids, strict=True)],
-            [prompt.tokens for prompt in prompts],
-            [torch.Generator().manual_seed(seed) for seed in seeds],
-            target_lengths=[len(ids) for ids in text_ids],
-            **sampling,
+            [[*prompts[row].text_ids, *ids] for row, ids in parts],
+            [prompts[row].tokens for row, _ in parts],
+            _generators([row for row, _ in parts], seeds),
+            target_lengths=[len(ids) for _, ids in parts],
+            **(self.sampling | sampling),
         )
-        spoken = []
-        for result, prompt in zip(results, prompts, strict=True):
+        spoken: list[list[Synthesis]] = [[] for _ in texts]
+        for (row, _), result in zip(parts, results, strict=True):
             start = time.perf_counter()
-            wave = self.codec.decode(torch.tensor(result.tokens, dtype=torch.long), prompt.voice)
+            tokens = torch.tensor(result.tokens, dtype=torch.long)
+            wave = self.codec.decode(tokens, prompts[row].voice)
             vocode_s = time.perf_counter() - start
             lm_s = (result.prefill_s + result.decode_s) / len(results)
             wave = wave.float().cpu()
-            spoken.append(Synthesis(wave, result.tokens, lm_s, vocode_s, result.hit_max))
-        return spoken
+            spoken[row].append(Synthesis(wave, result.tokens, lm_s, vocode_s, result.hit_max))
+        return [_joined(pieces) for pieces in spoken]
+
+
+def _generators(rows: Sequence[int], seeds: Sequence[int]) -> list[torch.Generator]:
+    """One generator per piece; the first piece of a text has the text's own seed."""
+    made, counts = [], [0] * len(seeds)
+    for row in rows:
+        # Pieces after the first draw other numbers.
+        seed = (
+            (seeds[row] + counts[row] * 0x9E3779B97F4A7C15) % (2**63 - 1)
+            if counts[row]
+            else seeds[row]
+        )
+        made.append(torch.Generator().manual_seed(seed))
+        counts[row] += 1
+    return made
+
+
+def _joined(pieces: Sequence[Synthesis]) -> Synthesis:
+    """The pieces of one text, one after the other."""
+    if len(pieces) == 1:
+        return pieces[0]
+    return Synthesis(
+        torch.cat([piece.wave for piece in pieces]),
+        [token for piece in pieces for token in piece.tokens],
+        sum(piece.lm_s for piece in pieces),
+        sum(piece.vocode_s for piece in pieces),
+        any(piece.hit_max for piece in pieces),
+    )

@@ -1,28 +1,30 @@
 """The one interface between waveforms and speech tokens; the mini codec and CosyVoice 2 both meet it.
 
-Shapes: n samples, T tokens, E width of the speaker embedding.
+Shapes: n samples, T tokens.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
 
 class SpeechCodec(Protocol):
-    """Waveform <-> discrete speech tokens, with the voice given as a speaker embedding of the prompt."""
+    """Waveform <-> discrete speech tokens. What a codec needs of a prompt to speak in its voice is its
+    own affair: the mini codec takes a speaker embedding, CosyVoice 2 tokens and mel frames too."""
 
-    sample_rate_hz: int
+    sample_rate_hz: int  # of what comes out
+    input_rate_hz: int  # of what goes in
     token_rate_hz: float
     codebook_size: int
 
-    def voice(self, wave: torch.Tensor) -> torch.Tensor:
-        """(n,) waveform of a prompt to its (E,) speaker embedding."""
+    def voice(self, wave: torch.Tensor) -> Any:
+        """(n,) waveform of a prompt to what `decode` needs of it."""
         ...
 
     def encode(self, wave: torch.Tensor) -> torch.Tensor:
         """(n,) waveform to (T,) int64 tokens in [0, codebook_size)."""
         ...
 
-    def decode(self, tokens: torch.Tensor, voice: torch.Tensor) -> torch.Tensor:
-        """(T,) tokens and an (E,) speaker embedding to an (n,) waveform in [-1, 1]."""
+    def decode(self, tokens: torch.Tensor, voice: Any) -> torch.Tensor:
+        """(T,) tokens and a prompt's voice to an (n,) waveform in [-1, 1]."""
         ...

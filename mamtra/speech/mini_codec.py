@@ -25,7 +25,7 @@ WEIGHTS, SIZES = "codec.safetensors", "codec.json"
 class MiniCodec(torch.nn.Module):
     """Speech <-> tokens. `encode` and `decode` are deterministic: the noise source has a fixed seed."""
 
-    sample_rate_hz = SAMPLE_RATE_HZ
+    sample_rate_hz = input_rate_hz = SAMPLE_RATE_HZ
     token_rate_hz = SAMPLE_RATE_HZ / SAMPLES_PER_TOKEN
 
     def __init__(self, network: CodecNetwork, vocoder: Vocoder) -> None:

@@ -39,6 +39,14 @@ class CharacterTokenizer:
         """Ids of the normalised text. Errors as `normalize`."""
         return [self._ids[character] for character in self.normalize(text)]
 
+    def pieces(self, text: str) -> list[str]:
+        """The text in one piece: the mini system speaks single sentences."""
+        return [self.whole(text)]
+
+    def whole(self, text: str) -> str:
+        """The normalised text. Errors as `normalize`."""
+        return self.normalize(text)
+
     def decode(self, ids: list[int]) -> str:
         """Text of `ids`. Raises ValueError for an id outside the vocabulary."""
         for position, i in enumerate(ids):

@@ -6,6 +6,8 @@ The tokenizer files are those of the folder CosyVoice-BlankEN inside CosyVoice2-
 from pathlib import Path
 from typing import Any
 
+from mamtra.text.normalise import normalise, split_text
+
 END_OF_TEXT = "<|endoftext|>"
 # In upstream's order, which fixes their ids (tokenizer/tokenizer.py:241-271): 151644 and on.
 SPECIAL_TOKENS = (
@@ -61,6 +63,20 @@ class QwenTokenizer:
         if not ids:
             raise ValueError(f"the text {text!r} has no tokens")
         return list(ids)
+
+    def pieces(self, text: str) -> list[str]:
+        """The normalised text, split where CosyVoice 2 splits it.
+
+        Raises ValueError for a text of which nothing is left to speak.
+        """
+        found = split_text(normalise(text), lambda part: len(self.encode(part)) if part else 0)
+        if not found:
+            raise ValueError(f"the text {text!r} has nothing to speak")
+        return found
+
+    def whole(self, text: str) -> str:
+        """The normalised text, not split."""
+        return normalise(text)
 
     def decode(self, ids: list[int]) -> str:
         """Text of `ids`, special tokens left out."""

@@ -8,6 +8,7 @@ from mamtra.lm.speech_lm import SpeechLM
 from mamtra.speech.codec import CodecNetwork
 from mamtra.speech.mini_codec import MiniCodec
 from mamtra.speech.vocoder import Vocoder
+from mamtra.systems import system_of
 from mamtra.text.characters import CharacterTokenizer
 from mamtra.tts import Synthesizer
 
@@ -40,3 +41,44 @@ def test_parts_that_do_not_fit_are_refused():
 def test_bad_text_is_named():
     with pytest.raises(ValueError, match="position 2"):
         synthesizer().synthesize("go§", "hi", 0.1 * torch.randn(8000), seed=0)
+
+
+class Sentences(CharacterTokenizer):
+    """Reads every sentence as a piece of its own."""
+
+    def pieces(self, text: str) -> list[str]:
+        return [piece.strip() + "." for piece in text.split(".") if piece.strip()]
+
+
+def test_pieces_are_spoken_one_after_the_other_with_the_same_prompt():
+    plain, speaker = synthesizer(), synthesizer()
+    speaker.tokenizer = Sentences()
+    wave = 0.1 * torch.randn(8000)
+    prompt, other = plain.prompt("hi there", wave), plain.prompt("stop", wave)
+    whole = speaker.speak("go on. go on. stop", prompt, seed=3)
+    first = plain.speak("go on.", prompt, seed=3)
+    assert whole.tokens[: len(first.tokens)] == first.tokens
+    assert whole.wave.shape == (640 * len(whole.tokens),)
+    second = whole.tokens[len(first.tokens) : 2 * len(first.tokens)]
+    assert second != first.tokens, "each piece draws numbers of its own"
+    batch = speaker.speak_batch(["go on. go on. stop", "stop"], [prompt, other], [3, 4])
+    assert batch[0].tokens == whole.tokens
+    assert batch[1].tokens == plain.speak("stop", other, seed=4).tokens
+
+
+def test_a_systems_sampling_is_a_default():
+    speaker, prompt = synthesizer(), 0.1 * torch.randn(8000)
+    speaker.sampling = {"max_ratio": 1.0, "min_ratio": 1.0}
+    assert len(speaker.synthesize("go on", "hi", prompt, seed=1).tokens) == len("go on.")
+    longer = speaker.synthesize("go on", "hi", prompt, seed=1, min_ratio=2.0, max_ratio=2.0)
+    assert len(longer.tokens) == 2 * len("go on.")
+
+
+def test_the_system_is_told_by_its_files(tmp_path):
+    with pytest.raises(ValueError, match=r"codec\.safetensors \(mini\) or flow\.pt \(cosyvoice2\)"):
+        system_of(tmp_path)
+    (tmp_path / "flow.pt").touch()
+    assert system_of(tmp_path).name == "cosyvoice2"
+    assert [path.name for path in system_of(tmp_path).present(tmp_path)] == ["flow.pt"]
+    (tmp_path / "codec.safetensors").touch()
+    assert system_of(tmp_path).name == "mini"

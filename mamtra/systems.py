@@ -1,0 +1,82 @@
+"""The two systems behind one set of classes, told apart by what lies in a folder.
+
+mini        codec.safetensors and codec.json (assets/mini): characters in, 16 kHz out
+cosyvoice2  the public folder CosyVoice2-0.5B: Qwen2 tokens in, 24 kHz out
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from mamtra.speech import load_codec
+from mamtra.speech.base import SpeechCodec
+from mamtra.speech.cosyvoice2 import FLOW, SPEAKER, VOCODER, load_cosyvoice2
+from mamtra.speech.s3 import ONNX_FILE, TORCH_FILE
+from mamtra.text.characters import CharacterTokenizer
+from mamtra.text.qwen import QwenTokenizer
+
+
+class TextFrontend(Protocol):
+    """What speaks to the language model for a text."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the model's text embedding."""
+        ...
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text as it stands. ValueError, saying why, for one that has none."""
+        ...
+
+    def pieces(self, text: str) -> list[str]:
+        """The text as it is to be read, in parts that are spoken one after the other."""
+        ...
+
+    def whole(self, text: str) -> str:
+        """The same in one part: how the text of a prompt is read."""
+        ...
+
+
+@dataclass(frozen=True)
+class SpeechSystem:
+    """How to load what surrounds the language model. `files` are those that the sound depends on;
+    `sampling` its defaults that are not the general ones."""
+
+    name: str
+    files: tuple[str, ...]
+    load_codec: Callable[[Path, torch.device | str], SpeechCodec]
+    load_text: Callable[[Path], TextFrontend]
+    sampling: Mapping[str, float] = field(default_factory=dict)
+
+    def present(self, folder: Path) -> list[Path]:
+        """Those of `files` that are there."""
+        return [folder / name for name in self.files if (folder / name).is_file()]
+
+
+MINI = SpeechSystem(
+    "mini",
+    ("codec.safetensors", "codec.json"),
+    lambda folder, device: load_codec(folder),
+    lambda folder: CharacterTokenizer(),
+)
+COSYVOICE2 = SpeechSystem(
+    "cosyvoice2",
+    (FLOW, VOCODER, SPEAKER, ONNX_FILE, TORCH_FILE),
+    load_cosyvoice2,
+    QwenTokenizer,
+    # 2 to 20 speech tokens per text token (llm/llm.py:497-498).
+    {"min_ratio": 2.0, "max_ratio": 20.0},
+)
+SYSTEMS = (MINI, COSYVOICE2)
+
+
+def system_of(folder: str | Path) -> SpeechSystem:
+    """The system whose files `folder` holds. Raises ValueError, naming what was looked for."""
+    for system in SYSTEMS:
+        if (Path(folder) / system.files[0]).is_file():
+            return system
+    wanted = " or ".join(f"{system.files[0]} ({system.name})" for system in SYSTEMS)
+    raise ValueError(f"no codec in {folder}: {wanted} is missing")
