@@ -47,6 +47,30 @@ def test_repeated_token_falls_back_to_the_full_distribution_without_it():
     assert (repeated - expected).abs().max() < 0.015
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_total_variation_to_the_definition_at_cosyvoices_size(seed):
+    """60,000 draws over 6,564 tokens, the most likely ones already in the window."""
+    g = torch.Generator().manual_seed(seed)
+    logits = 4 * torch.randn(1, 6564, generator=g)
+    history = logits.topk(4).indices[:, [0, 2, 3]]
+    p = torch.softmax(logits[0].double(), -1)
+    kept = nucleus(p, 0.8, 25)
+    expected = torch.zeros_like(p)
+    for token in kept.nonzero()[:, 0].tolist():
+        if token in history[0].tolist():
+            others = p.clone()
+            others[token] = 0
+            expected += kept[token] * others / others.sum()
+        else:
+            expected[token] += kept[token]
+    found = draws(logits, history, Sampling(), 60_000, seed)
+    # The tail is drawn too rarely to be compared token by token: its mass counts as one.
+    common = expected > 1e-3
+    tail = (found[~common].sum() - expected[~common].sum()).abs()
+    distance = 0.5 * ((found[common] - expected[common]).abs().sum() + tail)
+    assert expected[~common].sum() + kept[history[0]].sum() > 0.3 and distance <= 0.015
+
+
 def test_only_the_window_counts_and_tau_sets_how_often():
     logits = torch.tensor([[9.0, 1.0, 0.5, -1.0]])
     early = torch.tensor([[0, *[1] * 10]])

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mamtra.backbone.layer_plan import ATTENTION, MAMBA
+from mamtra.backbone.layer_plan import ATTENTION, MAMBA, layer_plan
 from mamtra.backbone.sizes import BackboneSizes
 from mamtra.lm.checkpoint import CheckpointError
 from mamtra.lm.sequence import IGNORE, build_bistream, build_sequence, collate
+from mamtra.lm.speech_lm import SpeechLM
 from mamtra.transfer.cosyvoice2 import (
     N_PARAMETERS,
     SIZES,
@@ -196,8 +197,6 @@ def test_files_that_are_not_weights_are_named(llm_pt, tmp_path):
 
 
 def test_the_real_geometry_has_the_published_parameter_count():
-    from mamtra.lm.speech_lm import SpeechLM
-
     with torch.device("meta"):
         model = SpeechLM(SIZES, (ATTENTION,) * 24, 151_936, SPEECH_VOCAB)
         hybrid = SpeechLM(SIZES, (ATTENTION, MAMBA) * 12, 151_936, SPEECH_VOCAB)
@@ -206,3 +205,39 @@ def test_the_real_geometry_has_the_published_parameter_count():
     more = (sum(p.numel() for p in hybrid.parameters()) - count) / 12
     assert more == pytest.approx(0.82e6, rel=0.01)
     assert len(model.state_dict()) < 295
+
+
+# Figure 5 of the paper: cache per stream in MB (1e6 bytes), fp32, batch 1, at 256 and 4096 tokens.
+FIGURE_5 = {"1:1": (3.17, 50.72), "1:3": (1.61, 25.76), "1:5": (1.09, 17.43), "1:11": (0.57, 9.11)}
+MAMBA_STATE = {"1:1": 2.97, "1:3": 4.46, "1:5": 4.96, "1:11": 5.45}
+
+
+def state_bytes(ratio: str, length: int, dtype=torch.float32) -> tuple[int, int, int, int]:
+    """(bytes of all KV caches, bytes of all Mamba states, attention layers, Mamba layers)."""
+    plan = layer_plan(24, ratio, "blockbeg")
+    with torch.device("meta"):
+        model = SpeechLM(SIZES, plan, 8, SPEECH_VOCAB)
+    state = model.backbone.new_state(1, length, dtype)
+    sizes = [layer.num_bytes() for layer in state.layers]
+    assert state.num_bytes() == sum(sizes)
+    kv = [size for size, kind in zip(sizes, plan, strict=True) if kind == ATTENTION]
+    mamba = [size for size, kind in zip(sizes, plan, strict=True) if kind == MAMBA]
+    return sum(kv), sum(mamba), len(kv), len(mamba)
+
+
+@pytest.mark.parametrize("ratio", FIGURE_5)
+def test_the_cache_is_figure_5_without_its_bookkeeping(ratio):
+    for length, published in zip((256, 4096), FIGURE_5[ratio], strict=True):
+        kv, mamba, n_attention, n_mamba = state_bytes(ratio, length)
+        assert kv == length * 1024 * n_attention
+        # The paper counts 8 bytes per token and Mamba layer that nothing needs.
+        assert (kv + 8 * length * n_mamba) / 1e6 == pytest.approx(published, abs=0.006)
+        # One input of the convolution less than the paper's four: the newest is not kept.
+        assert mamba == n_mamba * 243_200 and 243_200 < 247_808
+        assert n_mamba * 247_808 / 1e6 == pytest.approx(MAMBA_STATE[ratio], abs=0.006)
+
+
+def test_half_precision_halves_the_cache_but_not_the_ssm_state():
+    kv, mamba, n_attention, n_mamba = state_bytes("1:3", 512, torch.bfloat16)
+    assert kv == 512 * 512 * n_attention
+    assert mamba == n_mamba * (14 * 64 * 64 * 4 + 3 * 1152 * 2)
