@@ -18,7 +18,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    from data.fake_cosyvoice2 import write_fake_speech
+    from tools.fake_cosyvoice2 import write_fake_speech
 
     home = tmp_path_factory.mktemp("CosyVoice2-0.5B")
     write_fake_speech(home)

