@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -86,6 +87,77 @@ def paired_difference_interval(
     )
 
 
+def seeded_difference_interval(
+    errors: ArrayLike,
+    baseline_errors: ArrayLike,
+    words: ArrayLike,
+    clusters: Sequence[str],
+    *,
+    n_resamples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Corpus WER of a system minus that of the baseline, over several training or sampling seeds.
+
+    Seeds and clusters are resampled together and independently (a crossed design: every seed speaks
+    every utterance), so that the interval holds what another seed would change too. With one seed it is
+    `paired_difference_interval` up to the draws.
+
+    Args:
+        errors, baseline_errors: (S, U) word errors of S seeds; row s of both belongs together.
+        words, clusters, n_resamples, seed: as in `corpus_wer_interval`.
+
+    Raises:
+        ValueError: as in `corpus_wer_interval`, or arrays of different shapes.
+    """
+    errors, base = np.atleast_2d(_matrix(errors)), np.atleast_2d(_matrix(baseline_errors))
+    words = _column(words)
+    if errors.shape != base.shape or errors.ndim != 2:
+        raise ValueError(f"need equal (seeds, utterances): {errors.shape} and {base.shape}")
+    for row in errors:
+        _check(row, words, clusters)
+    members = _cluster_index(clusters)
+    gaps = np.stack([np.bincount(members, row) for row in errors - base])  # (S, C)
+    cluster_words = np.bincount(members, words)
+    drawn = _resample_counts(gaps.shape[1], n_resamples, seed)  # (R, C)
+    seeds = _resample_counts(len(gaps), n_resamples, seed + 1)  # (R, S)
+    sums = np.einsum("rs,sc,rc->r", seeds, gaps, drawn)
+    rates = _ratio(sums, (drawn @ cluster_words) * len(gaps))
+    point = float(gaps.sum() / (words.sum() * len(gaps)))
+    return _interval(point, rates, confidence)
+
+
+def minimum_detectable_difference(
+    errors: ArrayLike,
+    baseline_errors: ArrayLike,
+    words: ArrayLike,
+    clusters: Sequence[str],
+    *,
+    power: float = 0.8,
+    confidence: float = 0.95,
+    n_resamples: int = 4_000,
+    seed: int = 0,
+) -> float:
+    """Difference of corpus WER that a paired comparison on these utterances would find with `power`.
+
+    (z_confidence + z_power) times the bootstrap standard error of the observed difference. A smaller
+    difference than this, observed or claimed, is not established by such a test set.
+
+    Raises:
+        ValueError: as in `corpus_wer_interval`, or a power or confidence outside (0, 1).
+    """
+    if not (0 < power < 1 and 0 < confidence < 1):
+        raise ValueError(f"power and confidence must lie in (0, 1): {power}, {confidence}")
+    errors, base, words = _column(errors), _column(baseline_errors), _column(words)
+    _check(errors, words, clusters)
+    _check(base, words, clusters)
+    sums = _cluster_sums(_cluster_index(clusters), errors - base, words)
+    totals = _resample_counts(sums.shape[0], n_resamples, seed) @ sums
+    spread = float(np.std(_ratio(totals[:, 0], totals[:, 1]), ddof=1))
+    normal = NormalDist()
+    return (normal.inv_cdf(0.5 + confidence / 2) + normal.inv_cdf(power)) * spread
+
+
 def sign_flip_p_value(
     errors: ArrayLike,
     baseline_errors: ArrayLike,
@@ -132,6 +204,10 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     adjusted = np.empty_like(values)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return adjusted
+
+
+def _matrix(values: ArrayLike) -> NDArray[np.float64]:
+    return np.asarray(values, dtype=np.float64)
 
 
 def _column(values: ArrayLike) -> NDArray[np.float64]:

@@ -6,7 +6,9 @@ import pytest
 from eval.statistics import (
     corpus_wer_interval,
     holm,
+    minimum_detectable_difference,
     paired_difference_interval,
+    seeded_difference_interval,
     sign_flip_p_value,
 )
 
@@ -101,3 +103,67 @@ def test_holm_is_the_textbook_example():
     assert holm([0.9, 0.8]) == pytest.approx([1, 1]) and holm([]).shape == (0,)
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         holm([1.2])
+
+
+def two_systems(rng, seeds=3, spread=0.0, gap=0.02, utterances=200):
+    """(S, U) errors of a system and its baseline in 20 voices; `spread` is what a seed changes."""
+    hard = np.repeat(rng.uniform(0.03, 0.2, 20), utterances // 20)
+    shift = rng.normal(0, spread, (seeds, 1))
+    a = rng.binomial(8, np.clip(hard + gap + shift, 0, 1), (seeds, utterances))
+    b = rng.binomial(8, hard, (seeds, utterances))
+    clusters = [str(i * 20 // utterances) for i in range(utterances)]
+    return a, b, np.full(utterances, 8), clusters
+
+
+def test_one_seed_is_the_paired_interval():
+    a, b, words, clusters = two_systems(np.random.default_rng(0), seeds=1)
+    found = seeded_difference_interval(a, b, words, clusters)
+    assert found == seeded_difference_interval(a[0], b[0], words, clusters)
+    paired = paired_difference_interval(a[0], b[0], words, clusters)
+    assert (found.point, found.low, found.high) == pytest.approx(
+        (paired.point, paired.low, paired.high)
+    )
+
+
+def test_seeds_that_differ_widen_the_interval_and_equal_ones_narrow_it():
+    def width(seeds, spread):
+        rng = np.random.default_rng(1)
+        found = seeded_difference_interval(*two_systems(rng, seeds, spread))
+        return found.high - found.low
+
+    assert width(5, 0.0) < width(1, 0.0) and width(5, 0.05) > 1.5 * width(5, 0.0)
+
+
+def test_seeded_intervals_cover_a_known_difference():
+    hits = 0
+    for trial in range(150):
+        a, b, words, clusters = two_systems(np.random.default_rng(trial), seeds=3)
+        found = seeded_difference_interval(a, b, words, clusters, n_resamples=400, seed=trial)
+        hits += found.low <= 0.02 <= found.high
+    assert hits / 150 >= 0.90  # nominal 0.95; three seeds are few to resample
+
+
+def test_the_detectable_difference_is_detected_that_often():
+    estimates = []
+    for trial in range(30):  # one estimate of a standard error from 20 voices is itself a rough one
+        a, b, words, clusters = two_systems(np.random.default_rng(trial), 1)
+        estimates.append(minimum_detectable_difference(a[0], b[0], words, clusters))
+    effect, found = float(np.mean(estimates)), 0
+    for trial in range(120):
+        rng = np.random.default_rng(100 + trial)
+        a, b, words, clusters = two_systems(rng, 1, gap=effect)
+        interval = paired_difference_interval(a[0], b[0], words, clusters, n_resamples=400)
+        found += interval.low > 0
+    assert 0.7 <= found / 120 <= 0.9  # power 0.8, of 120 trials
+    wider = minimum_detectable_difference(a[0], b[0], words, clusters, power=0.95)
+    assert wider > minimum_detectable_difference(a[0], b[0], words, clusters)
+
+
+def test_comparisons_refuse_what_does_not_fit():
+    a, b, words, clusters = two_systems(np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"\(3, 200\) and \(2, 200\)"):
+        seeded_difference_interval(a, b[:2], words, clusters)
+    with pytest.raises(ValueError, match="one value per utterance"):
+        seeded_difference_interval(a, b, words[:5], clusters)
+    with pytest.raises(ValueError, match=r"\(0, 1\)"):
+        minimum_detectable_difference(a[0], b[0], words, clusters, power=1.0)
