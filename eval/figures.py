@@ -6,11 +6,14 @@ Drawn once here, so that notebooks and README show the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from mamtra.backbone.layer_plan import PLACEMENTS
 
@@ -50,8 +53,9 @@ def ce_wer_scatter(
 ) -> None:
     """One point per cell: colour is the placement, marker the ratio; a cross marks the teacher."""
     names = placements_in(cells)
-    colours = matplotlib.colormaps["tab10"](np.arange(len(names)))
-    for name, colour in zip(names, colours, strict=True):
+    for name in names:
+        # A placement has one colour in every figure, whatever else is drawn.
+        colour = matplotlib.colormaps["tab10"](PLACEMENTS.index(name))
         for ratio in RATIOS:
             some = cells[(cells["placement"] == name) & (cells["ratio"] == ratio)]
             axes.scatter(some[ce], 100 * some[wer], color=colour, marker=MARKERS[ratio], s=28)
@@ -68,3 +72,32 @@ def ce_wer_scatter(
     axes.set_title(title, loc="left", fontsize=9)
     axes.legend(fontsize=6, ncols=2)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def write_figures(cells: pd.DataFrame, paper: pd.DataFrame, folder: Path) -> list[Path]:
+    """The two headline figures as SVG, the same bytes for the same numbers.
+
+    Args:
+        cells: finished cells of a grid; those of seed 0 are drawn, ratio 1:0 as the teacher.
+        paper: ratio, placement, ce and wer (a fraction) of the paper's figure 4.
+    """
+    students = cells.query("seed == 0 and ratio != '1to0'")
+    teachers = cells.query("seed == 0 and ratio == '1to0'").to_dict("records")
+    known = [teachers[0]["ce"], teachers[0]["wer_corpus"]] if teachers else []
+    with plt.rc_context({"svg.hashsalt": "mamtra", "font.size": 9}):
+        maps, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+        heat_map(left, 100 * pivot(students, "wer_corpus"), "corpus WER %")
+        heat_map(right, pivot(students, "ce"), "cross-entropy, nats per token", "{:.2f}")
+        points, (ours, theirs) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+        plans = students.drop_duplicates("work")
+        ce_wer_scatter(ours, plans, "ce", "wer_corpus", "mini, one point per layer plan", known)
+        ce_wer_scatter(theirs, paper, "ce", "wer", "paper, figure 4 (CosyVoice 2)")
+    return [_save(maps, folder / "placement_grid.svg"), _save(points, folder / "ce_vs_wer.svg")]
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with plt.rc_context({"svg.hashsalt": "mamtra"}):
+        figure.savefig(path, metadata={"Date": None}, facecolor="white")
+    plt.close(figure)
+    return path

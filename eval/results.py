@@ -1,6 +1,6 @@
 """The committed form of a grid: small tables that notebooks read, and where they come from.
 
-    python -m eval.results grid=runs/grid out=results/mini/2026-11-21-grid
+    python -m eval.results grid=runs/grid out=results/mini/grid [figures=docs/figures]
 
 <out>/cells.csv            one row per cell (`eval.grid.table`)
 <out>/utterances.parquet   work, utterance, prompt, status, errors, reference_words
@@ -19,11 +19,13 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
+from eval.figures import write_figures
 from eval.files import InputError, read_json, read_jsonl, write_bytes, write_json, write_text
 from eval.grid import STUDENT, table
 from eval.leaderboard import word_errors_of
-from eval.manifest import device_description, package_versions
+from eval.manifest import REPOSITORY, device_description, package_versions
 
+PAPER = REPOSITORY / "results" / "paper" / "figure4.csv"
 FILES = ("cells.csv", "utterances.parquet", "curves.parquet", "manifest.json")
 
 
@@ -150,14 +152,18 @@ def _manifest(grid: Path, cells: pd.DataFrame, works: list[str]) -> dict[str, An
 
 
 def main() -> None:
-    """`python -m eval.results grid=<folder> out=<folder>`."""
+    """`python -m eval.results grid=<folder> out=<folder> [figures=<folder>]`."""
     given = OmegaConf.to_container(OmegaConf.from_cli(sys.argv[1:]))
-    if not isinstance(given, dict) or set(given) != {"grid", "out"}:
-        sys.exit("usage: python -m eval.results grid=<folder of a grid> out=<folder for tables>")
+    if not isinstance(given, dict) or set(given) - {"figures"} != {"grid", "out"}:
+        sys.exit("usage: python -m eval.results grid=<grid> out=<tables> [figures=<figures>]")
     try:
         results = publish(Path(str(given["grid"])), Path(str(given["out"])))
     except InputError as error:
         sys.exit(f"error: {error}")
+    if "figures" in given:
+        paper = pd.read_csv(PAPER).assign(wer=lambda points: points["wer_percent"] / 100)
+        for path in write_figures(results.done(), paper, Path(str(given["figures"]))):
+            print(f"-> {path}")
     counts = results.cells["status"].value_counts().to_dict()
     print(f"{len(results.cells)} cells ({counts}), {len(results.utterances)} utterances")
     for name in FILES:

@@ -89,6 +89,17 @@ def test_errors_are_of_the_shared_utterances_in_the_asked_order(grid, tmp_path):
         results.errors(["XX"])
 
 
+def test_the_command_writes_tables_and_figures(grid, tmp_path, monkeypatch, capsys):
+    out, figures = tmp_path / "out", tmp_path / "figures"
+    monkeypatch.setattr("sys.argv", ["x", f"grid={grid}", f"out={out}", f"figures={figures}"])
+    main()
+    first = {path.name: path.read_bytes() for path in figures.iterdir()}
+    assert set(first) == {"placement_grid.svg", "ce_vs_wer.svg"}
+    assert "4 cells" in capsys.readouterr().out and (out / "cells.csv").is_file()
+    main()
+    assert {path.name: path.read_bytes() for path in figures.iterdir()} == first
+
+
 def test_what_is_missing_is_named(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"cells\.csv does not exist.*eval\.results"):
         read_results(tmp_path)
