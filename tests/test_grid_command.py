@@ -91,7 +91,9 @@ def test_a_cell_whose_scores_are_missing_does_not_stop_the_others(sweep):
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["submitit_local", "ray"])
 def test_cluster_launchers_make_the_same_table(launcher, plain, sweep):
-    sweep(launcher, *CELLS, f"hydra/launcher={launcher}")
+    sweep(launcher, "ratio=1to1", "placement=front,blockbeg", f"hydra/launcher={launcher}")
     table = pd.read_csv(sweep.home / launcher / "grid.csv")
     same = ["ratio", "placement", "plan", "work", *MEASURED]
-    pd.testing.assert_frame_equal(table[same], plain[same], rtol=1e-4)
+    expected = plain[plain["ratio"] == "1to1"].reset_index(drop=True)
+    assert len(table) == 2
+    pd.testing.assert_frame_equal(table[same], expected[same], rtol=1e-4)

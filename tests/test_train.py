@@ -150,6 +150,7 @@ def test_the_papers_recipe_reads_what_the_paper_says():
     assert final.paths.teacher == "models/CosyVoice2-0.5B/llm.pt" and final.text == "qwen"
 
 
-def test_a_missing_cosyvoice_folder_is_named(train):
+def test_a_missing_cosyvoice_folder_is_named(train, assets):
     with pytest.raises(SystemExit, match=r"nowhere/llm\.pt does not exist"):
-        train("experiment=cosyvoice2_explore", "trainer=cpu", "paths.cosyvoice2=nowhere")
+        tokens = f"paths.tokens={assets}/tokens.parquet"
+        train("experiment=cosyvoice2_explore", "trainer=cpu", "paths.cosyvoice2=nowhere", tokens)

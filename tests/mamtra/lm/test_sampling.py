@@ -47,11 +47,10 @@ def test_repeated_token_falls_back_to_the_full_distribution_without_it():
     assert (repeated - expected).abs().max() < 0.015
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_total_variation_to_the_definition_at_cosyvoices_size(seed):
-    """60,000 draws over 6,564 tokens, the most likely ones already in the window."""
-    g = torch.Generator().manual_seed(seed)
-    logits = 4 * torch.randn(1, 6564, generator=g)
+def test_total_variation_to_the_definition():
+    """60,000 draws over 700 tokens, the most likely ones already in the window."""
+    g = torch.Generator().manual_seed(0)
+    logits = 4 * torch.randn(1, 700, generator=g)
     history = logits.topk(4).indices[:, [0, 2, 3]]
     p = torch.softmax(logits[0].double(), -1)
     kept = nucleus(p, 0.8, 25)
@@ -63,7 +62,8 @@ def test_total_variation_to_the_definition_at_cosyvoices_size(seed):
             expected += kept[token] * others / others.sum()
         else:
             expected[token] += kept[token]
-    found = draws(logits, history, Sampling(), 60_000, seed)
+    parts = [draws(logits, history, Sampling(), 3_000, seed=n) for n in range(20)]
+    found = torch.stack(parts).mean(dim=0)
     # The tail is drawn too rarely to be compared token by token: its mass counts as one.
     common = expected > 1e-3
     tail = (found[~common].sum() - expected[~common].sum()).abs()
