@@ -1,9 +1,11 @@
 """What the training loop needs of the module that it trains."""
 
-from typing import Protocol
+from collections.abc import Collection
+from typing import Any, Protocol
 
 import lightning
 
+from lightning_modules.optim import build_optimizer
 from mamtra.lm.speech_lm import SpeechLM
 
 
@@ -23,3 +25,15 @@ class LanguageModelModule(lightning.LightningModule):
     model: SpeechLM
     metric_names: tuple[str, ...]
     monitor: str
+    optimizer_settings: dict[str, Any]  # keyword arguments of `build_optimizer`
+    fresh_names: Collection[str] = ()  # parameters without a source in a teacher
+
+    def configure_optimizers(self):
+        """Lightning's form of `build_optimizer`, with a schedule that moves every step."""
+        optimizer, schedule = build_optimizer(
+            self.model,
+            max_steps=self.trainer.max_steps,
+            fresh_names=self.fresh_names,
+            **self.optimizer_settings,
+        )
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from lightning_modules.base import LanguageModelModule
 from lightning_modules.objectives import embedding_loss, logit_losses
-from lightning_modules.optim import build_optimizer
 from mamtra.lm.sequence import IGNORE, SequenceBatch
 from mamtra.lm.speech_lm import SpeechLM
 
@@ -80,7 +79,7 @@ class DistillModule(LanguageModelModule):
         super().__init__()
         self.model, self.objective, self._logit_chunk = student, objective, logit_chunk
         student.backbone.recompute = recompute
-        self._optimizer, self._fresh_names = optimizer, fresh_names
+        self.optimizer_settings, self.fresh_names = optimizer, fresh_names
         # In a tuple, so that nn.Module does not register it as a submodule.
         self._teacher = (teacher.eval().requires_grad_(False),)
         student.train()
@@ -136,12 +135,3 @@ class DistillModule(LanguageModelModule):
         terms, n = self.losses(batch)
         values = {f"val_{name}": value for name, value in terms.items()}
         self.log_dict(values, batch_size=n, sync_dist=True)
-
-    def configure_optimizers(self):
-        optimizer, schedule = build_optimizer(
-            self.model,
-            max_steps=self.trainer.max_steps,
-            fresh_names=self._fresh_names,
-            **self._optimizer,
-        )
-        return [optimizer], [{"scheduler": schedule, "interval": "step"}]

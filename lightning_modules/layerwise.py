@@ -15,7 +15,6 @@ from torch import Tensor
 
 from lightning_modules.base import LanguageModelModule
 from lightning_modules.objectives import relative_mse
-from lightning_modules.optim import build_optimizer
 from mamtra.lm.sequence import SequenceBatch
 from mamtra.lm.speech_lm import SpeechLM
 from mamtra.transfer.watch import watch_mixers
@@ -44,7 +43,8 @@ class LayerwiseModule(LanguageModelModule):
         self.converted = [i for i, (old, new) in pairs if old != new]
         if not self.converted:
             raise ValueError("the layer plan converts no layer, so there is nothing to train")
-        self.model, self._optimizer, self._fresh_names = student, optimizer, fresh_names
+        self.model = student
+        self.optimizer_settings, self.fresh_names = optimizer, fresh_names
         # In a tuple, so that nn.Module does not register it as a submodule.
         self._teacher = (teacher.eval().requires_grad_(False),)
         student.requires_grad_(False)
@@ -82,12 +82,3 @@ class LayerwiseModule(LanguageModelModule):
         values = {f"val_layer_{i}": loss for i, loss in zip(self.converted, losses, strict=True)}
         values["val_loss"] = losses.mean()
         self.log_dict(values, batch_size=batch.n_tokens, sync_dist=True)
-
-    def configure_optimizers(self):
-        optimizer, schedule = build_optimizer(
-            self.model,
-            max_steps=self.trainer.max_steps,
-            fresh_names=self._fresh_names,
-            **self._optimizer,
-        )
-        return [optimizer], [{"scheduler": schedule, "interval": "step"}]

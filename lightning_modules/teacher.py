@@ -8,7 +8,6 @@ from torch import Tensor
 from lightning_modules.alignment import NO_ALIGNMENT, AlignmentProbe
 from lightning_modules.base import LanguageModelModule
 from lightning_modules.objectives import accuracy, cross_entropy
-from lightning_modules.optim import build_optimizer
 from mamtra.lm.sequence import IGNORE, KIND_SPEECH, SequenceBatch
 from mamtra.lm.speech_lm import SpeechLM
 
@@ -49,7 +48,7 @@ class TeacherModule(LanguageModelModule):
             raise ValueError(f"corruption is a probability below 1, not {corruption}")
         self.corruption = corruption
         self.model = model.train()
-        self.label_smoothing, self._optimizer = label_smoothing, optimizer
+        self.label_smoothing, self.optimizer_settings = label_smoothing, optimizer
         guide = dict(alignment or {})
         self.alignment_weight = guide.pop("weight", 0.0)
         self.probe = AlignmentProbe(model, **guide) if self.alignment_weight else None
@@ -84,9 +83,3 @@ class TeacherModule(LanguageModelModule):
         values = {"val_ce": ce, "val_accuracy": accuracy(logits, targets, None)}
         self.log_dict(values, batch_size=len(targets), sync_dist=True)
         self._alignment(batch, "val_alignment")
-
-    def configure_optimizers(self):
-        optimizer, schedule = build_optimizer(
-            self.model, max_steps=self.trainer.max_steps, **self._optimizer
-        )
-        return [optimizer], [{"scheduler": schedule, "interval": "step"}]

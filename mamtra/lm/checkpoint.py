@@ -126,15 +126,20 @@ def _build(path: Path, description: dict[str, Any]) -> SpeechLM:
         raise CheckpointError(f"{path}: {error}") from None
 
 
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
+def refuse_pointer(path: Path) -> None:
+    """Raises CheckpointError when a file of weights is what git-lfs leaves in their place."""
     with path.open("rb") as stream:
         head = stream.read(64)
     if head.startswith(b"version https://git-lfs"):
         raise CheckpointError(
             f"{path}: a git-lfs pointer, not the weights; fetch them with `git lfs pull`"
         )
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    refuse_pointer(path)
     try:
         with safe_open(str(path), framework="pt") as stream:
             return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118

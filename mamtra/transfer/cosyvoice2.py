@@ -23,7 +23,7 @@ from torch import Tensor
 
 from mamtra.backbone.layer_plan import MAMBA, LayerPlan, layer_plan
 from mamtra.backbone.sizes import BackboneSizes
-from mamtra.lm.checkpoint import CheckpointError
+from mamtra.lm.checkpoint import CheckpointError, refuse_pointer
 from mamtra.lm.speech_lm import SpeechLM
 
 # Qwen2-0.5B's geometry and CosyVoice 2's vocabularies.
@@ -104,12 +104,7 @@ def read_upstream(folder: str | Path, sizes: BackboneSizes = SIZES) -> SpeechLM:
 def _read_pt(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; it is in the folder CosyVoice2-0.5B")
-    with path.open("rb") as stream:
-        head = stream.read(64)
-    if head.startswith(b"version https://git-lfs"):
-        raise CheckpointError(
-            f"{path}: a git-lfs pointer, not the weights; fetch them with `git lfs pull`"
-        )
+    refuse_pointer(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # unpickling damage raises every kind of exception
