@@ -64,7 +64,9 @@ def test_the_teacher_is_frozen_and_outside_the_checkpoint_and_the_optimiser(
 ):
     module, run = distill(), RunFolder(tmp_path / "run", "student")
     module.teacher.train()
-    module = DistillModule(module.teacher, module.model, module.objective, module.optimizer_settings)
+    module = DistillModule(
+        module.teacher, module.model, module.objective, module.optimizer_settings
+    )
     before = {name: value.clone() for name, value in module.teacher.state_dict().items()}
     seen = {}
 
