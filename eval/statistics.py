@@ -45,13 +45,9 @@ def corpus_wer_interval(
     Raises:
         ValueError: no utterances, unequal lengths, or no reference words.
     """
-    errors, words = _column(errors), _column(words)
+    errors, words = _floats(errors), _floats(words)
     _check(errors, words, clusters)
-    members = _cluster_index(clusters)
-    sums = _cluster_sums(members, errors, words)
-    counts = _resample_counts(sums.shape[0], n_resamples, seed)
-    totals = counts @ sums
-    rates = _ratio(totals[:, 0], totals[:, 1])
+    rates = _resampled_rates(errors, words, clusters, n_resamples, seed)
     return _interval(float(errors.sum() / words.sum()), rates, confidence)
 
 
@@ -74,11 +70,8 @@ def paired_difference_interval(
     Raises:
         ValueError: as in `corpus_wer_interval`.
     """
-    errors, baseline_errors, words = _column(errors), _column(baseline_errors), _column(words)
-    _check(errors, words, clusters)
-    _check(baseline_errors, words, clusters)
     return corpus_wer_interval(
-        errors - baseline_errors,
+        _gaps(errors, baseline_errors, words, clusters),
         words,
         clusters,
         n_resamples=n_resamples,
@@ -110,8 +103,8 @@ def seeded_difference_interval(
     Raises:
         ValueError: as in `corpus_wer_interval`, or arrays of different shapes.
     """
-    errors, base = np.atleast_2d(_matrix(errors)), np.atleast_2d(_matrix(baseline_errors))
-    words = _column(words)
+    errors, base = np.atleast_2d(_floats(errors)), np.atleast_2d(_floats(baseline_errors))
+    words = _floats(words)
     if errors.shape != base.shape or errors.ndim != 2:
         raise ValueError(f"need equal (seeds, utterances): {errors.shape} and {base.shape}")
     for row in errors:
@@ -148,12 +141,9 @@ def minimum_detectable_difference(
     """
     if not (0 < power < 1 and 0 < confidence < 1):
         raise ValueError(f"power and confidence must lie in (0, 1): {power}, {confidence}")
-    errors, base, words = _column(errors), _column(baseline_errors), _column(words)
-    _check(errors, words, clusters)
-    _check(base, words, clusters)
-    sums = _cluster_sums(_cluster_index(clusters), errors - base, words)
-    totals = _resample_counts(sums.shape[0], n_resamples, seed) @ sums
-    spread = float(np.std(_ratio(totals[:, 0], totals[:, 1]), ddof=1))
+    gaps = _gaps(errors, baseline_errors, words, clusters)
+    rates = _resampled_rates(gaps, _floats(words), clusters, n_resamples, seed)
+    spread = float(np.std(rates, ddof=1))
     normal = NormalDist()
     return (normal.inv_cdf(0.5 + confidence / 2) + normal.inv_cdf(power)) * spread
 
@@ -179,10 +169,8 @@ def sign_flip_p_value(
     Raises:
         ValueError: no utterances or unequal lengths.
     """
-    errors, baseline_errors = _column(errors), _column(baseline_errors)
-    _check(errors, np.ones_like(errors), clusters)
-    _check(baseline_errors, np.ones_like(errors), clusters)
-    sums = np.bincount(_cluster_index(clusters), errors - baseline_errors)
+    gaps = _gaps(errors, baseline_errors, np.ones(len(clusters)), clusters)
+    sums = np.bincount(_cluster_index(clusters), gaps)
     signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(n_permutations, len(sums)))
     flipped = np.abs(signs @ sums)
     # Sums of the same numbers in another order differ by rounding.
@@ -196,7 +184,7 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     Raises:
         ValueError: a value outside [0, 1].
     """
-    values = _column(p_values)
+    values = _floats(p_values)
     if values.size and not ((values >= 0) & (values <= 1)).all():
         raise ValueError("p-values must lie in [0, 1]")
     order = np.argsort(values, kind="stable")
@@ -206,12 +194,27 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
-def _matrix(values: ArrayLike) -> NDArray[np.float64]:
+def _floats(values: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(values, dtype=np.float64)
 
 
-def _column(values: ArrayLike) -> NDArray[np.float64]:
-    return np.asarray(values, dtype=np.float64)
+def _gaps(
+    errors: ArrayLike, baseline_errors: ArrayLike, words: ArrayLike, clusters: Sequence[str]
+) -> NDArray[np.float64]:
+    """Errors less the baseline's, (U,), once both are known to fit."""
+    errors, base = _floats(errors), _floats(baseline_errors)
+    for side in (errors, base):
+        _check(side, _floats(words), clusters)
+    return errors - base
+
+
+def _resampled_rates(
+    errors: NDArray, words: NDArray, clusters: Sequence[str], n_resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """Ratio of sums of each resample of the clusters: (R,), less those without words."""
+    sums = _cluster_sums(_cluster_index(clusters), errors, words)
+    totals = _resample_counts(sums.shape[0], n_resamples, seed) @ sums
+    return _ratio(totals[:, 0], totals[:, 1])
 
 
 def _check(errors: NDArray, words: NDArray, clusters: Sequence[str]) -> None:
