@@ -36,8 +36,7 @@ class Synthesis:
     """wave: (n,) float32 at the codec's rate, tokens: the T generated codes, times in seconds.
 
     `lm_s` covers prefill and decoding (of a batch, its share), `vocode_s` tokens to waveform.
-    `hit_max` says that the
-    length limit ended the sentence instead of the end token.
+    `hit_max` says that the length limit ended the sentence instead of the end token.
     """
 
     wave: torch.Tensor
@@ -97,9 +96,7 @@ class Synthesizer:
         Raises ValueError for a text or a waveform that the system cannot take.
         """
         text_ids = self.tokenizer.encode(self.tokenizer.whole(text))
-        voice = self.codec.voice(wave)
-        tokens = getattr(voice, "tokens", None)  # cut to whole frames, where the voice holds them
-        return Prompt(text_ids, self.codec.encode(wave) if tokens is None else tokens, voice)
+        return Prompt(text_ids, *self.codec.prompt(wave))
 
     def synthesize(
         self, text: str, prompt_text: str, prompt_wave: torch.Tensor, seed: int, **sampling: Any

@@ -21,6 +21,11 @@ class SpeechCodec(Protocol):
         """(n,) waveform of a prompt to what `decode` needs of it."""
         ...
 
+    def prompt(self, wave: torch.Tensor) -> tuple[torch.Tensor, Any]:
+        """(n,) waveform of a prompt to its (T,) tokens, as the language model continues them, and its
+        voice."""
+        ...
+
     def encode(self, wave: torch.Tensor) -> torch.Tensor:
         """(n,) waveform to (T,) int64 tokens in [0, codebook_size)."""
         ...

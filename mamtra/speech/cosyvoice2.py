@@ -68,6 +68,11 @@ class CosyVoice2Codec:
         """(n,) at 16 kHz -> (T,) int64 tokens. Errors as `S3Tokenizer.encode`."""
         return self._tokenizer.encode([wave])[0]
 
+    def prompt(self, wave: torch.Tensor) -> tuple[torch.Tensor, CosyVoice2Voice]:
+        """(n,) prompt at 16 kHz -> the tokens that its voice holds, cut to whole frames, and the voice."""
+        voice = self.voice(wave)
+        return voice.tokens, voice
+
     @torch.inference_mode()
     def voice(self, wave: torch.Tensor) -> CosyVoice2Voice:
         """(n,) prompt at 16 kHz -> its tokens, mel frames and speaker vector.

@@ -42,6 +42,10 @@ class MiniCodec(torch.nn.Module):
         """(n,) waveform to its (E,) GE2E embedding. Raises ValueError on silence."""
         return self._speaker(wave)
 
+    def prompt(self, wave: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(n,) waveform to its (T,) tokens and (E,) embedding."""
+        return self.encode(wave), self.voice(wave)
+
     @torch.inference_mode()
     def encode(self, wave: torch.Tensor) -> torch.Tensor:
         """(n,) waveform to (ceil(n / 640),) int64 tokens; the last token is zero-padded."""
