@@ -41,8 +41,6 @@ from mamtra.transfer.scores import load_scores
 from mamtra.transfer.student import LAYERWISE, build_student
 
 Run = tuple[LanguageModelModule, TokenDataModule]
-
-
 TOKENIZERS = {
     "characters": lambda s: CharacterTokenizer(),
     "qwen": lambda s: QwenTokenizer(s["paths"]["cosyvoice2"]),
@@ -162,15 +160,14 @@ TASKS = {
     "teacher": ("teacher", teacher, ("tokens",)),
     "layerwise": ("student", layerwise, ("tokens", "teacher")),
     "distill": ("student", student, ("tokens", "teacher")),
-    "cell": ("", None, ()),
 }
 
 
 def run(s: Any) -> None:
     """What the configuration asks for."""
-    export, build, names = TASKS[s["task"]]
     if s["task"] == "cell":
         return cell(s)
+    export, build, names = TASKS[s["task"]]
     folder = RunFolder(Path(s["run"]), export)
     if build is None:
         return speech(s, folder)

@@ -35,6 +35,7 @@ MIN_SECONDS = (
 CLIPPED_SHARE = 0.001  # of samples at full scale: kept, but counted
 BATCHES_PER_PART = 20
 COLUMNS = ["utterance", "split", "text", "voice", "tokens"]
+ROW_COLUMNS = (*COLUMNS, "subset", "seconds", "note")
 DEFAULTS = {
     "subsets": "train-clean-100,train-clean-360,train-other-500,dev-clean,test-clean",
     "device": "cpu",
@@ -114,7 +115,7 @@ def tokenise(
 ) -> None:
     """Tokenise this shard's utterances that no part accounts for yet."""
     index, n_shards = shard
-    known = set(read_parts(out)["utterance"])
+    known = set(read_parts(out, ["utterance"])["utterance"])
     mine = [u for u in utterances[index::n_shards] if u.name not in known]
     seen = [look_at(u) for u in mine]
     rows = [_row(u, a, None, a.reason) for u, a in zip(mine, seen, strict=True) if a.reason]
@@ -166,12 +167,11 @@ def _write_part(out: Path, rows: list[dict]) -> None:
     os.replace(partial, path)
 
 
-def read_parts(out: Path) -> pd.DataFrame:
-    """The rows of all parts."""
+def read_parts(out: Path, columns: Sequence[str] = ROW_COLUMNS) -> pd.DataFrame:
+    """These columns of the rows of all parts."""
     paths = sorted((out / "parts").glob("*.parquet"))
-    frames = [pd.read_parquet(path) for path in paths]
-    columns = [*COLUMNS, "subset", "seconds", "note"]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+    frames = [pd.read_parquet(path, columns=list(columns)) for path in paths]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(columns))
 
 
 def finish(utterances: Iterable[Utterance], out: Path) -> dict[str, Any] | None:
