@@ -30,14 +30,12 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from eval.files import InputError, read_json, read_jsonl, sha256_json, write_json, write_text
-from eval.leaderboard import difference_to
+from eval.files import InputError, read_json, sha256_json, write_json, write_text
+from eval.grid_table import STUDENT, Row, progress, table
 from eval.manifest import REPOSITORY, git_state
-from mamtra.backbone.layer_plan import LayerPlan, attention_count, plan_letters
+from mamtra.backbone.layer_plan import LayerPlan, plan_letters
 
-Row = dict[str, Any]
 STARTED_S = time.time()
-STUDENT = "student"
 ERROR_LINES = 3
 
 
@@ -224,98 +222,3 @@ def _write_table(grid: Path) -> list[Row]:
         rows = table(grid)
         write_text(grid / "grid.csv", pd.DataFrame(rows).to_csv(index=False))
     return rows
-
-
-def table(grid: Path) -> list[Row]:
-    """One row per cell: axes, status ("done", "failed", "left"), error, and the leaderboard's columns.
-
-    `wer_difference*` is paired with the cell of ratio 1:0 of the same seed, when it is there.
-    """
-    cells = [read_json(path) for path in sorted((grid / "cells").glob("*.json"))]
-    cells = [cell for cell in cells if cell]
-    works = {
-        name: _work_row(grid / "works" / name) for name in {c["work"] for c in cells if c["work"]}
-    }
-    teachers = {
-        cell["seed"]: cell["work"]
-        for cell in cells
-        if cell["work"] and "M" not in cell["work"].split("-")[0]
-    }
-    rows = []
-    for cell in cells:
-        row = {name: cell[name] for name in ("ratio", "placement", "seed")}
-        row["overrides"] = " ".join(cell["overrides"])
-        row["plan"] = plan_letters(cell["plan"])
-        row["attention_layers"] = attention_count(cell["plan"])
-        row["work"] = cell["work"]
-        row |= works.get(cell["work"], {"status": "failed", "error": cell.get("error")})
-        row |= _difference(grid, row, teachers.get(cell["seed"]))
-        rows.append(row)
-    return sorted(rows, key=_order)
-
-
-def _order(row: Row) -> tuple:
-    return -row["attention_layers"], row["ratio"], row["placement"], row["overrides"], row["seed"]
-
-
-def _work_row(folder: Path) -> Row:
-    result = read_json(folder / "result.json") or {"status": "left", "error": None}
-    names = ("status", "error", "version", "train_s", "evaluate_s")
-    row: Row = {name: result.get(name) for name in names}
-    if result["status"] != "done":
-        return row
-    try:
-        return row | _numbers(folder)
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        # Someone deleted or damaged what a finished work had written; the other rows stand.
-        return row | {"status": "failed", "error": f"{folder}: {type(error).__name__}: {error}"}
-
-
-def _numbers(folder: Path) -> Row:
-    """What a finished work measured."""
-    line = pd.read_csv(folder / "eval" / "leaderboard.csv").to_dict("records")[0]
-    dropped = ("system", "layer_plan", "baseline")
-    kept = {
-        str(name): value
-        for name, value in line.items()
-        if name not in dropped and not str(name).startswith("wer_difference")
-    }
-    return kept | _last_validation(folder / "run" / "metrics.csv")
-
-
-def _last_validation(path: Path) -> Row:
-    """The last validation of a training, and its steps; nothing for a cell without training."""
-    if not path.is_file():
-        return {}
-    metrics = pd.read_csv(path)
-    names = [str(name) for name in metrics.columns if str(name).startswith("val_")]
-    last = metrics.dropna(subset=names).to_dict("records")[-1]
-    return {str(name): last[name] for name in ("step", *names)}
-
-
-def _difference(grid: Path, row: Row, teacher: str | None) -> Row:
-    names = ("wer_difference", "wer_difference_low", "wer_difference_high")
-    if teacher is None or row["work"] in (None, teacher):
-        return {}
-    scores = [
-        read_jsonl(grid / "works" / work / "eval" / STUDENT / "scores.jsonl")
-        for work in (row["work"], teacher)
-    ]
-    gap = difference_to(*scores) if all(scores) else None
-    return dict(zip(names, (gap.point, gap.low, gap.high), strict=True)) if gap else {}
-
-
-def progress(rows: Sequence[Row], total: int | None) -> str:
-    """ "5 done, 1 failed, 26 left of 32, about 74 minutes for one runner (18:42)"."""
-    done = [row for row in rows if row["status"] == "done"]
-    failed = sum(row["status"] == "failed" for row in rows)
-    size = max(total or 0, len(rows))
-    left = size - len(done) - failed
-    text = f"{len(done)} done, {failed} failed, {left} left of {size}"
-    if not left or not done:
-        return text
-    # Cells of one work cost nothing more, so time goes by works: as many per cell as until now.
-    works = {row["work"]: (row["train_s"] or 0) + (row["evaluate_s"] or 0) for row in done}
-    left_s = left * sum(works.values()) / len(done)
-    ready = time.strftime("%H:%M", time.localtime(time.time() + left_s))
-    return f"{text}, about {left_s / 60:.0f} minutes for one runner ({ready})"

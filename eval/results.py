@@ -2,7 +2,7 @@
 
     python -m eval.results grid=runs/grid out=results/mini/grid [figures=docs/figures]
 
-<out>/cells.csv            one row per cell (`eval.grid.table`)
+<out>/cells.csv            one row per cell (`eval.grid_table.table`)
 <out>/utterances.parquet   work, utterance, prompt, status, errors, reference_words
 <out>/curves.parquet       work and the columns of its metrics.csv
 <out>/manifest.json        code versions, settings, input hashes, packages, machine, wall time
@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 
 from eval.figures import write_figures
 from eval.files import InputError, read_json, read_jsonl, write_bytes, write_json, write_text
-from eval.grid import STUDENT, table
+from eval.grid_table import STUDENT, table
 from eval.leaderboard import word_errors_of
 from eval.manifest import REPOSITORY, device_description, package_versions
 

@@ -15,13 +15,12 @@ from eval.grid import (
     Stage,
     axes,
     check_version,
-    progress,
     refuse_cell,
     run_cell,
     stages,
     sweep_size,
-    table,
 )
+from eval.grid_table import progress, table
 
 A, M = "attention", "mamba"
 
