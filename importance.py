@@ -23,7 +23,8 @@ from eval.score import Cache, Scorers
 from eval.statistics import Interval, corpus_wer_interval, paired_difference_interval
 from eval.testset import read_meta
 from lightning_modules.distill import DistillModule, Objective
-from lightning_modules.running import RunFolder, clear_errors, software, train_in
+from lightning_modules.run_folder import RunFolder
+from lightning_modules.running import clear_errors, software, train_in
 from mamtra.lm.checkpoint import load_lm, model_sha256, save_lm
 from mamtra.lm.speech_lm import SpeechLM
 from mamtra.transfer.importance import (

@@ -10,6 +10,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from lightning import seed_everything
+from lightning.pytorch.utilities import rank_zero_only
 
 from data.codec_batches import codec_batches, vocoder_batches
 from data.datamodule import TokenDataModule
@@ -19,7 +20,8 @@ from lightning_modules.base import LanguageModelModule
 from lightning_modules.distill import DistillModule, Objective
 from lightning_modules.fit_codec import fit_codec, fit_vocoder
 from lightning_modules.layerwise import LayerwiseModule
-from lightning_modules.running import RunFolder, software, train_in
+from lightning_modules.run_folder import RunFolder
+from lightning_modules.running import say, software, train_in
 from lightning_modules.teacher import TeacherModule
 from mamtra.backbone.layer_plan import (
     MEASURED,
@@ -92,8 +94,8 @@ def converted(s: Any) -> tuple[SpeechLM, TokenDataModule, SpeechLM, TransferRepo
     tokens = token_data(s, source.speech_vocab)
     options = s["transfer"] | {"mixers": mixers}
     lm, report = build_student(source, plan, s["init"], tokens.calibration_batch(), **options)
-    report.print()
-    print(f"layers: {draw(plan)}")
+    rank_zero_only(report.print)()
+    say(f"layers: {draw(plan)}")
     return source, tokens, lm, report
 
 

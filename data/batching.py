@@ -102,9 +102,11 @@ class TokenBudgetSampler:
     A sequence whose speech is long enough for it is laid out as a bistream one with probability
     `bistream_probability`, anew in each epoch.
 
-    Yields lists of `Draw`. One batch is one optimiser step, so `start_step` is the trainer's step
-    count: saving that number saves the position, mid-epoch too. Raises ValueError, naming the
-    utterance, when one is longer than `max_tokens` by itself.
+    Yields lists of `Draw`, `accumulate` of them for each optimiser step: `start_step` is the trainer's
+    step count, and saving that number saves the position, mid-epoch too. An epoch is planned for
+    world_size x accumulate batches per step, so that n ranks see in one step what one rank sees with
+    n times the accumulation. Raises ValueError, naming the utterance, when one is longer than
+    `max_tokens` by itself.
     """
 
     def __init__(
@@ -118,7 +120,10 @@ class TokenBudgetSampler:
         start_step: int = 0,
         single_epochs: int = 0,
         bistream_probability: float = 0.0,
+        accumulate: int = 1,
     ):
+        if accumulate < 1:
+            raise ValueError(f"accumulate must be at least 1, not {accumulate}")
         if not 0 <= bistream_probability <= 1:
             raise ValueError(f"bistream_probability must be in [0, 1], not {bistream_probability}")
         if not 0 <= pair_probability <= 1:
@@ -129,16 +134,18 @@ class TokenBudgetSampler:
         self.table, self.max_tokens, self.pair_probability = table, max_tokens, pair_probability
         self.seed, self.rank, self.world_size, self.start_step = seed, rank, world_size, start_step
         self.single_epochs = single_epochs
-        self.bistream_probability = bistream_probability
+        self.bistream_probability, self.accumulate = bistream_probability, accumulate
 
     def epoch_batches(self, epoch: int) -> list[list[Draw]]:
-        """This rank's batches of `epoch`."""
+        """This rank's batches of `epoch`, those of one step beside each other."""
         probability = 0.0 if epoch < self.single_epochs else self.pair_probability
-        plan = plan_epoch(
-            self.table, self.max_tokens, probability, self.seed, epoch, self.world_size
-        )
+        shares = self.world_size * self.accumulate
+        plan = plan_epoch(self.table, self.max_tokens, probability, self.seed, epoch, shares)
+        own = plan[self.rank * self.accumulate : (self.rank + 1) * self.accumulate]
         return [
-            [(members, self._streams(epoch, members)) for members in b] for b in plan[self.rank]
+            [(members, self._streams(epoch, members)) for members in batch]
+            for step in zip(*own, strict=True)
+            for batch in step
         ]
 
     def _streams(self, epoch: int, members: Members) -> bool:
@@ -149,7 +156,7 @@ class TokenBudgetSampler:
         return draw < self.bistream_probability
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        epoch, to_skip = 0, self.start_step
+        epoch, to_skip = 0, self.start_step * self.accumulate
         while True:
             batches = self.epoch_batches(epoch)
             yield from batches[to_skip:]

@@ -91,19 +91,22 @@ class TokenDataModule(lightning.LightningDataModule):
         check_lengths(self.train_table, max_tokens)
         check_lengths(self.valid_table, max_tokens)
 
-    def count_steps(self, epochs: int, world_size: int) -> int:
-        """Training batches of the first `epochs` epochs, per rank."""
-        sampler = self._sampler(0, world_size, 0)
-        return sum(len(sampler.epoch_batches(epoch)) for epoch in range(epochs))
+    def count_steps(self, epochs: int, world_size: int, accumulate: int) -> int:
+        """Optimiser steps of the first `epochs` epochs."""
+        sampler = self._sampler(0, world_size, 0, accumulate)
+        return sum(len(sampler.epoch_batches(epoch)) for epoch in range(epochs)) // accumulate
 
     def train_dataloader(self) -> DataLoader:
         trainer = self.trainer
-        place = (
-            (trainer.global_rank, trainer.world_size, trainer.global_step) if trainer else (0, 1, 0)
-        )
-        return self._loader(self.train_table, self._sampler(*place))
+        if trainer is None:
+            return self._loader(self.train_table, self._sampler(0, 1, 0, 1))
+        place = (trainer.global_rank, trainer.world_size, trainer.global_step)
+        sampler = self._sampler(*place, trainer.accumulate_grad_batches)
+        return self._loader(self.train_table, sampler)
 
-    def _sampler(self, rank: int, world_size: int, start_step: int) -> TokenBudgetSampler:
+    def _sampler(
+        self, rank: int, world_size: int, start_step: int, accumulate: int
+    ) -> TokenBudgetSampler:
         return TokenBudgetSampler(
             self.train_table,
             self.max_tokens,
@@ -114,6 +117,7 @@ class TokenDataModule(lightning.LightningDataModule):
             start_step=start_step,
             single_epochs=self.single_epochs,
             bistream_probability=self.bistream_probability,
+            accumulate=accumulate,
         )
 
     def val_dataloader(self) -> DataLoader:

@@ -92,7 +92,7 @@ def publish(grid: Path, out: Path) -> GridResults:
         raise InputError(
             f"{grid} holds no cells: `python train.py -m experiment=mini_grid` makes one"
         )
-    cells = pd.DataFrame(rows)
+    cells = pd.DataFrame(rows).convert_dtypes()  # counts stay whole numbers beside empty cells
     works = list(dict.fromkeys(cells["work"].dropna()))
     utterances = [_utterances(grid, work) for work in works]
     curves = [_curves(grid, work) for work in works]

@@ -1,9 +1,10 @@
 """What the training loop needs of the module that it trains."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 import lightning
+from torch import Tensor
 
 from lightning_modules.optim import build_optimizer
 from mamtra.lm.speech_lm import SpeechLM
@@ -12,8 +13,8 @@ from mamtra.lm.speech_lm import SpeechLM
 class TrainingData(Protocol):
     """A LightningDataModule that knows how long its epochs are."""
 
-    def count_steps(self, epochs: int, world_size: int) -> int:
-        """Training batches of the first `epochs` epochs, per rank."""
+    def count_steps(self, epochs: int, world_size: int, accumulate: int) -> int:
+        """Optimiser steps of the first `epochs` epochs."""
         ...
 
 
@@ -27,6 +28,11 @@ class LanguageModelModule(lightning.LightningModule):
     monitor: str
     optimizer_settings: dict[str, Any]  # keyword arguments of `build_optimizer`
     fresh_names: Collection[str] = ()  # parameters without a source in a teacher
+
+    def log_validation(self, values: Mapping[str, Tensor], n: int) -> None:
+        """Logs means over `n` things of this batch, so that all batches of all ranks weigh by their n."""
+        # Lightning averages the ranks' counts in whole numbers: an odd sum of two would lose a half.
+        self.log_dict(dict(values), batch_size=n * self.trainer.world_size, sync_dist=True)
 
     def configure_optimizers(self):
         """Lightning's form of `build_optimizer`, with a schedule that moves every step."""

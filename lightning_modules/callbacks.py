@@ -17,6 +17,8 @@ from torch import Tensor
 
 from mamtra.lm.checkpoint import save_lm
 
+GRAD_NORM = "grad_norm"
+
 
 class NonFiniteLossError(RuntimeError):
     """Training stopped because the loss or its gradient stayed non-finite."""
@@ -26,15 +28,22 @@ class Interrupted(Exception):
     """Training stopped on request (Ctrl-C or SIGTERM), after a checkpoint was saved."""
 
 
+def ends_step(trainer, batch_idx: int) -> bool:
+    """Whether the optimiser moved after this batch, the last of those that it accumulates."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+
+
 class StepSeed(Callback):
-    """Makes the randomness of a step (dropout) a function of (seed, step, rank): a resumed run
-    repeats it."""
+    """Makes the randomness of a step (dropout) a function of (seed, step, share of the step): a resumed
+    run repeats it, and so do n ranks in the place of n times the accumulation."""
 
     def __init__(self, seed: int):
         self.seed = seed
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
-        torch.manual_seed(hash((self.seed, trainer.global_step, trainer.global_rank)) % 2**63)
+        accumulate = trainer.accumulate_grad_batches
+        share = trainer.global_rank * accumulate + batch_idx % accumulate
+        torch.manual_seed(hash((self.seed, trainer.global_step, share)) % 2**63)
 
 
 class NonFiniteGuard(Callback):
@@ -53,16 +62,17 @@ class NonFiniteGuard(Callback):
         self._loss_is_finite = True
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
-        self._utterances = tuple(batch.utterances)
+        self._utterances += tuple(batch.utterances)
 
     def on_before_backward(self, trainer, pl_module, loss: Tensor) -> None:
-        self._loss_is_finite = bool(torch.isfinite(loss.detach()))
+        self._loss_is_finite &= bool(torch.isfinite(loss.detach()))
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        pl_module.log("grad_norm", norm, batch_size=1)
+        pl_module.log(GRAD_NORM, norm, batch_size=1)
         finite = self._loss_is_finite and bool(torch.isfinite(norm))
+        utterances, self._utterances, self._loss_is_finite = self._utterances, (), True
         if trainer.strategy.reduce_boolean_decision(finite, all=True):
             self.in_a_row = 0
             return
@@ -73,7 +83,7 @@ class NonFiniteGuard(Callback):
             saved = self.last_checkpoint
             raise NonFiniteLossError(
                 f"the loss or its gradient is not finite at step {trainer.global_step} "
-                f"({self.in_a_row} in a row); batch: {', '.join(self._utterances)}; "
+                f"({self.in_a_row} in a row); batch: {', '.join(utterances)}; "
                 f"last good checkpoint: {saved if saved.exists() else 'none was saved yet'}"
             )
 
@@ -124,10 +134,11 @@ class RunCheckpoint(Checkpoint):
         self._stop_signal = number
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        step = trainer.global_step
-        if step == trainer.max_steps:
+        if not ends_step(trainer, batch_idx):
+            return
+        if trainer.global_step == trainer.max_steps:
             trainer.should_stop = True  # Lightning then validates this step, whatever val_every is
-        elif step % int(trainer.val_check_interval):
+        elif (batch_idx + 1) % int(trainer.val_check_interval):
             self._save_if_asked(trainer)
 
     def on_validation_end(self, trainer, pl_module: Any) -> None:
@@ -164,15 +175,15 @@ class RunCheckpoint(Checkpoint):
 class MetricsLog(Callback):
     """Writes metrics.csv as training goes and shows a progress line.
 
-    Every `every_steps` steps one row: step, elapsed_s, the training metrics averaged since the last
-    row, tokens_per_s (real positions, all ranks, validation time left out), lr, grad_norm; after
-    each validation one row with its metrics. Columns are fixed, so the file can be read at any
-    time.
+    Every `every_steps` steps one row: step, elapsed_s, the training metrics averaged over all ranks
+    since the last row, tokens_per_s (real positions, all ranks, validation time left out), lr,
+    grad_norm; after each validation one row with its metrics. Columns are fixed, so the file can be
+    read at any time.
     """
 
     def __init__(self, path: Path, every_steps: int, metric_names: tuple[str, ...]):
         self.path, self.every_steps = path, every_steps
-        self.train_names = [n for n in metric_names if not n.startswith("val_")] + ["grad_norm"]
+        self.train_names = [n for n in metric_names if not n.startswith("val_")] + [GRAD_NORM]
         self.valid_names = [n for n in metric_names if n.startswith("val_")]
         self.columns = [
             "step",
@@ -194,7 +205,7 @@ class MetricsLog(Callback):
 
     def _clear(self) -> None:
         self._sums: dict[str, Any] = dict.fromkeys(self.train_names, 0.0)
-        self._steps, self._tokens, self._busy_s = 0, 0, 0.0
+        self._batches, self._tokens, self._busy_s = 0, 0, 0.0
 
     def state_dict(self) -> dict[str, Any]:
         return {"elapsed_s": self._elapsed_s()}
@@ -238,17 +249,29 @@ class MetricsLog(Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         self._busy_s += time.monotonic() - self._step_start_s
         self._tokens += batch.n_tokens * trainer.world_size
-        self._steps += 1
+        self._batches += 1
         for name in self.train_names:
-            self._sums[name] += trainer.callback_metrics[name].detach()
+            if name != GRAD_NORM:
+                self._sums[name] += trainer.callback_metrics[name].detach()
+        if not ends_step(trainer, batch_idx):
+            return
+        # One norm per step, which has this many batches.
+        norm = trainer.callback_metrics[GRAD_NORM].detach()
+        self._sums[GRAD_NORM] += norm * trainer.accumulate_grad_batches
         step = trainer.global_step
         self._bar.update(self._task, completed=step)
         if step % self.every_steps == 0 or step == trainer.max_steps:
-            row = {name: float(total) / self._steps for name, total in self._sums.items()}
+            row = self._means(trainer)
             row["lr"] = self._lr
             row["tokens_per_s"] = self._tokens / self._busy_s
             self._write(step, row)
             self._clear()
+
+    def _means(self, trainer) -> dict[str, float]:
+        """The training metrics per batch, over all ranks."""
+        sums = torch.stack([torch.as_tensor(total) for total in self._sums.values()])
+        means = trainer.strategy.reduce(sums / self._batches, reduce_op="mean")
+        return dict(zip(self._sums, means.tolist(), strict=True))
 
     def on_validation_end(self, trainer, pl_module) -> None:
         row = {name: float(trainer.callback_metrics[name]) for name in self.valid_names}

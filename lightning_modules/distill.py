@@ -133,5 +133,4 @@ class DistillModule(LanguageModelModule):
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         terms, n = self.losses(batch)
-        values = {f"val_{name}": value for name, value in terms.items()}
-        self.log_dict(values, batch_size=n, sync_dist=True)
+        self.log_validation({f"val_{name}": value for name, value in terms.items()}, n)

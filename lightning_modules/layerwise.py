@@ -81,4 +81,4 @@ class LayerwiseModule(LanguageModelModule):
         losses = self.layer_losses(batch)
         values = {f"val_layer_{i}": loss for i, loss in zip(self.converted, losses, strict=True)}
         values["val_loss"] = losses.mean()
-        self.log_dict(values, batch_size=batch.n_tokens, sync_dist=True)
+        self.log_validation(values, batch.n_tokens)

@@ -1,31 +1,21 @@
-"""A run folder and what happens in it: start, continue or reuse a training, export its weights.
+"""Start, continue or reuse a training in a run folder, and export its weights."""
 
-<run>/config.json            settings and input hashes, compared when the folder is used again
-<run>/checkpoints/last.ckpt  training state;  <run>/checkpoints/best  weights of the best validation
-<run>/metrics.csv            loss curves
-<run>/<export name>          weights, layer plan, provenance; written last: it marks a finished run
-"""
-
-import hashlib
-import json
 import logging
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_modules.base import LanguageModelModule, TrainingData
 from lightning_modules.callbacks import (
@@ -36,129 +26,11 @@ from lightning_modules.callbacks import (
     RunCheckpoint,
     StepSeed,
 )
+from lightning_modules.run_folder import RunFolder
 from mamtra.lm.checkpoint import load_lm, save_lm
 
 EXPORTS = ("best", "last")
 PACKAGES = ("torch", "lightning", "safetensors", "numpy")
-
-
-class RunError(ValueError):
-    """The run folder cannot be used as asked; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """Paths of one run. `name` of what it exports: a model's folder ("teacher", "student") or, on the
-    speech side, one file of weights."""
-
-    path: Path
-    name: str
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def last(self) -> Path:
-        return self.checkpoints / "last.ckpt"
-
-    @property
-    def export(self) -> Path:
-        return self.path / self.name
-
-    @property
-    def finished(self) -> bool:
-        return (self.export / "model.json").exists() or self.export.is_file()
-
-    @property
-    def description(self) -> Path:
-        return self.path / "config.json"
-
-    def check(
-        self, settings: Mapping[str, Any], inputs: Mapping[str, Path], overwrite: bool
-    ) -> dict[str, Any]:
-        """The identity of a run with these settings, if this folder can be used for it.
-
-        `inputs` (files or folders) enter the identity by hash, not by path. With `overwrite`, an
-        earlier run is discarded. Raises FileNotFoundError for a missing input, and RunError when
-        there is something to lose: a checkpoint or an export of a run with another identity.
-        """
-        hashes = {name: sha256(path) for name, path in inputs.items()}
-        identity = json.loads(json.dumps({"settings": settings, "input_sha256": hashes}))
-        if overwrite and self.description.exists():
-            for part in (self.checkpoints, self.path / "log", self.export):
-                shutil.rmtree(part, ignore_errors=True)  # leaves an export that is a file
-            for file in (self.export, self.path / "metrics.csv", self.description):
-                file.unlink(missing_ok=True)
-        if not self.last.exists() and not self.finished:
-            return identity
-        try:
-            stored = json.loads(self.description.read_text())
-        except (OSError, json.JSONDecodeError) as error:
-            raise RunError(
-                f"{self.path} holds a model but no readable config.json ({error}); "
-                "choose another run=..."
-            ) from error
-        changes = differences(stored, identity)
-        if changes:
-            raise RunError(
-                f"{self.path} holds a run with other settings: {'; '.join(changes)}. "
-                "Choose another run=..., or overwrite=true to discard it."
-            )
-        return identity
-
-    def claim(self, identity: Mapping[str, Any]) -> None:
-        """Creates the folder of a run that `check` allowed."""
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
-        write_json(self.description, identity)
-
-    def resume_path(self) -> Path | None:
-        """last.ckpt when there is one. Raises RunError when it is not a training checkpoint."""
-        if not self.last.exists():
-            return None
-        try:
-            content = torch.load(self.last, map_location="cpu", weights_only=True)
-            whole = {"state_dict", "loops", "optimizer_states", "global_step"} <= content.keys()
-        except Exception as error:  # unpickling damage raises every kind of exception
-            raise RunError(f"{self.last} is not a checkpoint ({error}); {_ADVICE}") from error
-        if not whole:
-            raise RunError(f"{self.last} is not a training checkpoint; {_ADVICE}")
-        return self.last
-
-
-_ADVICE = "delete it to start this run again, or use overwrite=true"
-
-
-def differences(stored: Any, new: Any, where: str = "") -> list[str]:
-    """Human-readable list of "key: stored -> new" of two nested dicts."""
-    if isinstance(stored, dict) and isinstance(new, dict):
-        keys = sorted(stored.keys() | new.keys())
-        found = [
-            differences(stored.get(k), new.get(k), f"{where}.{k}" if where else k) for k in keys
-        ]
-        return [line for lines in found for line in lines]
-    return [] if stored == new else [f"{where}: {stored} -> {new}"]
-
-
-def sha256(path: Path) -> str:
-    """Hash of a file, or of all files of a folder with their names."""
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist")
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(b"" if file == path else str(file.relative_to(path)).encode())
-        with file.open("rb") as stream:  # in pieces: a teacher can have gigabytes
-            while piece := stream.read(1 << 24):
-                digest.update(piece)
-    return digest.hexdigest()
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes JSON atomically."""
-    temporary = path.with_suffix(".partial")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    temporary.replace(path)
 
 
 def software() -> dict[str, str]:
@@ -213,7 +85,8 @@ def train_in(
     everything random, `build` included) and "trainer" (keywords of `fit`) are read from it. Errors as
     `RunFolder.check`, `fit`.
     """
-    identity = run.check(settings, inputs, overwrite)
+    # Of several ranks on one machine, the first one has started before the others are.
+    identity = run.check(settings, inputs, overwrite and not rank_zero_only.rank)
     if run.finished:
         print(f"{run.export} is complete; nothing to do (overwrite=true trains it again)")
         return
@@ -222,9 +95,15 @@ def train_in(
     module, datamodule = build()
     if steps is None:
         world_size = trainer["devices"] * trainer["nodes"]
-        steps = datamodule.count_steps(settings["epochs"], world_size)
-        print(f"{settings['epochs']} epochs are {steps} steps on {world_size} device(s)")
-    print(f"done: {fit(module, datamodule, run, identity, steps=steps, seed=seed, **trainer)}")
+        steps = datamodule.count_steps(settings["epochs"], world_size, trainer["accumulate"])
+        say(f"{settings['epochs']} epochs are {steps} steps on {world_size} device(s)")
+    say(f"done: {fit(module, datamodule, run, identity, steps=steps, seed=seed, **trainer)}")
+
+
+@rank_zero_only
+def say(line: str) -> None:
+    """Prints once, however many ranks there are."""
+    print(line, flush=True)
 
 
 def fit(
@@ -241,6 +120,7 @@ def fit(
     strategy: str,
     precision: str,
     grad_clip: float,
+    accumulate: int,
     val_every: int,
     log_every: int,
     checkpoint_every: int,
@@ -257,7 +137,8 @@ def fit(
     """
     if export not in EXPORTS:
         raise ValueError(f"export must be one of {', '.join(EXPORTS)}, not {export!r}")
-    run.claim(identity)
+    if not rank_zero_only.rank:
+        run.claim(identity)
     resume_path = run.resume_path()
     checkpoint = RunCheckpoint(
         run.checkpoints, checkpoint_every, checkpoint_minutes, module.monitor
@@ -277,7 +158,8 @@ def fit(
         precision=precision,  # type: ignore[arg-type]  # a string of the configuration
         max_steps=steps,
         gradient_clip_val=grad_clip,
-        val_check_interval=val_every,
+        accumulate_grad_batches=accumulate,
+        val_check_interval=val_every * accumulate,  # counted in batches
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,

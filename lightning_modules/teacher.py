@@ -74,12 +74,15 @@ class TeacherModule(LanguageModelModule):
         if batch.aligned is None:
             raise ValueError(NO_ALIGNMENT)
         value = self.probe.loss(batch.aligned)
-        self.log(name, value.detach(), batch_size=len(batch.ids), sync_dist=name != "alignment")
+        if self.training:
+            self.log(name, value.detach(), batch_size=len(batch.ids))
+        else:
+            self.log_validation({name: value}, len(batch.ids))
         return value
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         logits, targets = self.target_logits(batch)
         ce = cross_entropy(logits, targets, None)
         values = {"val_ce": ce, "val_accuracy": accuracy(logits, targets, None)}
-        self.log_dict(values, batch_size=len(targets), sync_dist=True)
+        self.log_validation(values, len(targets))
         self._alignment(batch, "val_alignment")

@@ -69,6 +69,25 @@ def test_streams_are_drawn_again_each_epoch_and_repeated_on_resume():
         TokenBudgetSampler(corpus, MAX_TOKENS, 0.5, 7, bistream_probability=1.5)
 
 
+def test_accumulated_batches_are_those_of_the_ranks_they_stand_for():
+    corpus = table()
+    ranks = [
+        TokenBudgetSampler(corpus, MAX_TOKENS, 0.5, 7, rank=r, world_size=4).epoch_batches(1)
+        for r in range(4)
+    ]
+    for accumulate in (2, 4):
+        world = 4 // accumulate
+        options = {"world_size": world, "accumulate": accumulate}
+        for rank in range(world):
+            own = TokenBudgetSampler(corpus, MAX_TOKENS, 0.5, 7, rank=rank, **options)
+            parts = ranks[rank * accumulate : (rank + 1) * accumulate]
+            assert own.epoch_batches(1) == [b for step in zip(*parts, strict=True) for b in step]
+            own.start_step = 2
+            assert next(iter(own)) == own.epoch_batches(0)[2 * accumulate]
+    with pytest.raises(ValueError, match="accumulate"):
+        TokenBudgetSampler(corpus, MAX_TOKENS, 0.5, 7, accumulate=0)
+
+
 def test_odd_batch_counts_are_split_not_dropped():
     corpus = table(count=3, voices=3)
     plan = plan_epoch(corpus, 10_000, 0.0, seed=0, epoch=0, world_size=2)

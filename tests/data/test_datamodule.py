@@ -124,9 +124,10 @@ def test_epochs_are_counted_in_batches_of_a_rank(rows, tmp_path):
     module = TokenDataModule(
         tmp_path / "t.parquet", TOKENIZER, CODES, MAX_TOKENS, pair_probability=0.5, seed=0
     )
-    one, two = module.count_steps(1, 1), module.count_steps(2, 1)
+    one, two = module.count_steps(1, 1, 1), module.count_steps(2, 1, 1)
     batches = iter(module.train_dataloader())
     seen = [name for _ in range(one) for name in next(batches).utterances]
     names = sorted(name for joined in seen for name in joined.split("+"))
     assert names == sorted(row["utterance"] for row in rows if row["split"] == "train")
-    assert two > one and module.count_steps(2, 2) <= two / 2 + 1
+    assert two > one and module.count_steps(2, 2, 1) <= two / 2 + 1
+    assert module.count_steps(2, 1, 2) == module.count_steps(2, 2, 1)

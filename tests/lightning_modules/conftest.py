@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from data.datamodule import TokenDataModule
-from lightning_modules.running import RunFolder, fit
+from lightning_modules.run_folder import RunFolder
+from lightning_modules.running import fit
 from mamtra.backbone.sizes import BackboneSizes
 from mamtra.lm.speech_lm import SpeechLM
 from mamtra.text.characters import CharacterTokenizer
@@ -73,6 +74,7 @@ TRAINER = {
     "strategy": "auto",
     "precision": "32-true",
     "grad_clip": 1.0,
+    "accumulate": 1,
     "val_every": 4,
     "log_every": 1,
     "checkpoint_every": 1000,

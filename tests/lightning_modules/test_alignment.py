@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lightning_modules.alignment import AlignmentProbe, embed_codes_as_letters
-from lightning_modules.running import RunFolder
+from lightning_modules.run_folder import RunFolder
 from lightning_modules.teacher import TeacherModule
 from mamtra.lm.sequence import IGNORE
 from mamtra.text.characters import CharacterTokenizer

@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning_modules import running
 from lightning_modules.distill import DistillModule, Objective
 from lightning_modules.objectives import cross_entropy, embedding_loss, skew_kl
-from lightning_modules.running import RunFolder
+from lightning_modules.run_folder import RunFolder
 from mamtra.lm.checkpoint import load_lm
 from mamtra.lm.sequence import IGNORE
 

@@ -13,7 +13,8 @@ from torch.testing import assert_close
 
 from lightning_modules import running
 from lightning_modules.callbacks import Interrupted, NonFiniteLossError
-from lightning_modules.running import RunError, RunFolder, clear_errors
+from lightning_modules.run_folder import RunError, RunFolder
+from lightning_modules.running import clear_errors
 from lightning_modules.teacher import TeacherModule
 from mamtra.lm.checkpoint import load_lm
 
@@ -120,6 +121,24 @@ def test_interrupted_and_resumed_equals_uninterrupted(
         14,
         14,
     ]
+    assert_same_weights(whole, parts)
+
+
+def test_a_signal_between_accumulated_batches_waits_for_the_end_of_the_step(
+    teacher, train, callback, tmp_path
+):
+    whole, parts = RunFolder(tmp_path / "whole", "teacher"), RunFolder(tmp_path / "p", "teacher")
+    expected = train(teacher(), whole, 6, accumulate=2)
+    callback(SignalAt(3))
+    with pytest.raises(Interrupted, match="stopped after step 3"):
+        train(teacher(), parts, 6, accumulate=2)
+    resumed = train(teacher(seed=9), parts, 6, accumulate=2)
+    pd.testing.assert_frame_equal(curves(expected), curves(resumed))
+    assert list(expected["step"]) == [1, 2, 3, 4, 4, 5, 6, 6]
+    assert_same_weights(whole, parts)
+
+
+def assert_same_weights(whole: RunFolder, parts: RunFolder) -> None:
     first, second = load_lm(whole.export).state_dict(), load_lm(parts.export).state_dict()
     for name in first:
         assert_close(first[name], second[name], rtol=0, atol=0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_modules.layerwise import LayerwiseModule
-from lightning_modules.running import RunFolder
+from lightning_modules.run_folder import RunFolder
 from mamtra.lm.checkpoint import load_lm
 from mamtra.transfer.student import build_student
 from mamtra.transfer.watch import watch_mixers
