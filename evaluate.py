@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from eval.files import InputError
+from eval.files import InputError, sha256_bytes, sha256_file
 from eval.metrics.asr import WhisperASR
 from eval.metrics.mos import DistillMOS
 from eval.metrics.speaker import GE2ESpeaker
@@ -23,26 +23,37 @@ from eval.pipeline import (
     write_manifest,
 )
 from eval.score import Cache, Scorers
-from eval.testset import read_meta
+from eval.testset import one_item, read_meta
 from mamtra.lm.checkpoint import CheckpointError
 
 
 def run(config: dict[str, Any], console: Console) -> None:
     """Run the asked stages. Everything that can be checked without a model is checked first."""
     stage, out, meta = config["stage"], Path(config["out"]), Path(config["testset"]["meta"])
+    text, prompt = config["text"], config["prompt"]
     if stage not in STAGES:
         raise InputError(f"unknown stage {stage!r}; valid: {', '.join(STAGES)}")
     given = config["models"] or ([config["model"]] if config["model"] else [])
-    models, items = name_systems(given), read_meta(meta, config["limit"])
+    models = name_systems(given)
+    if text is not None and prompt is None:
+        raise InputError(
+            "text= needs prompt=<sound file>, and prompt_text= unless cross_lingual=true"
+        )
+    items = (
+        read_meta(meta, config["limit"])
+        if text is None
+        else one_item(text, prompt, config["prompt_text"])
+    )
     systems = build_systems(
         models,
         items,
         out,
         codec_folder=Path(config["system"]["codec"]),
         seed_index=config["seed_index"],
-        sampling=config["system"]["sampling"],
+        sampling=config["system"]["sampling"] | {"split": config["split"]},
         device=config["device"],
         batch=config["batch"],
+        cross_lingual=config["cross_lingual"],
     )
     if config["baseline"] is not None and config["baseline"] not in models:
         raise InputError(f"baseline {config['baseline']!r} is not among: {', '.join(models)}")
@@ -50,16 +61,26 @@ def run(config: dict[str, Any], console: Console) -> None:
     mos = DistillMOS() if config["mos"] else None
     scorers = Scorers(asr, GE2ESpeaker(), mos, Cache(Path(config["cache"])))
     torch.set_num_threads(config["threads"])
-    console.print(f"{len(items)} items of {meta}; results -> {out}", soft_wrap=True)
+    source = meta if text is None else repr(text)
+    console.print(f"{len(items)} items of {source}; results -> {out}", soft_wrap=True)
     if stage in ("all", "synthesize"):
         synthesize_systems(systems, len(items), console)
     if stage in ("all", "score"):
         tokens = config["testset"]["tokens"] and Path(config["testset"]["tokens"])
         score_systems(systems, scorers, tokens=tokens, ce_limit=config["ce_limit"], console=console)
-    where = {"meta": meta, "seed_index": config["seed_index"], "device": config["device"]}
+    items_sha256 = sha256_file(meta) if text is None else sha256_bytes(text.encode())
+    where = {
+        "items_sha256": items_sha256,
+        "seed_index": config["seed_index"],
+        "device": config["device"],
+    }
     write_manifest(systems, scorers, out, config=config, **where)
     if stage in ("all", "report"):
-        facts = {"test set": str(meta), "sentences": str(len(items)), "ASR": f"Whisper {asr.size}"}
+        facts = {
+            "test set": str(source),
+            "sentences": str(len(items)),
+            "ASR": f"Whisper {asr.size}",
+        }
         report_options = {k: config[k] for k in ("title", "baseline", "n_examples")}
         report_systems(systems, out, facts=facts, console=console, **report_options)
 

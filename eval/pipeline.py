@@ -19,10 +19,11 @@ from eval.curves import curves_svg, find_metrics_csv, read_curves
 from eval.files import InputError, read_json, read_jsonl, sha256_file, sha256_json, write_json
 from eval.leaderboard import Line, difference_to, leaderboard_line, terminal_columns
 from eval.manifest import manifest
+from eval.model_voicer import ModelVoicer
 from eval.report import SystemResult, write_report
 from eval.score import Scorers, score
 from eval.synthesize import synthesize
-from eval.systems import CODEC, RECORDINGS, ModelVoicer, Recordings, Resynthesis, Voicer
+from eval.systems import CODEC, RECORDINGS, Recordings, Resynthesis, Voicer
 from eval.testset import Item, with_recording
 
 STAGES = ("all", "synthesize", "score", "report")
@@ -76,6 +77,7 @@ def build_systems(
     sampling: Mapping[str, Any],
     device: str,
     batch: int = 1,
+    cross_lingual: bool = False,
 ) -> list[System]:
     """Systems with everything about them checked; no model is loaded.
 
@@ -90,7 +92,8 @@ def build_systems(
             voicer = Recordings() if path == RECORDINGS else Resynthesis(codec_folder)
             own_items = with_recording(items)
         else:
-            voicer = ModelVoicer(Path(path), codec_folder, seed_index, sampling, device, batch)
+            parts = (Path(path), codec_folder, seed_index, sampling, device, batch)
+            voicer = ModelVoicer(*parts, cross_lingual)
         voicer.check(own_items)
         systems.append(System(name, voicer, own_items, out / name))
     return systems
@@ -237,14 +240,14 @@ def write_manifest(
     out: Path,
     *,
     config: Mapping[str, Any],
-    meta: Path,
+    items_sha256: str,
     seed_index: int,
     device: str,
 ) -> Path:
     """Write `manifest.json` into the results folder."""
     content = manifest(
         config=config,
-        meta_sha256=sha256_file(meta),
+        meta_sha256=items_sha256,
         systems={system.name: system.voicer.card() for system in systems},
         metrics={m: getattr(getattr(scorers, m), "key", None) for m in ("asr", "speaker", "mos")},
         seed_index=seed_index,

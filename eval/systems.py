@@ -8,8 +8,8 @@ Shapes: n samples.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,10 +21,8 @@ import torch
 
 from eval.files import InputError, sha256_bytes, sha256_file, sha256_json
 from eval.testset import Item
-from mamtra.lm.checkpoint import DESCRIPTION, WEIGHTS, model_sha256, read_description
 from mamtra.speech.base import SpeechCodec
 from mamtra.systems import system_of
-from mamtra.tts import Prompt, Synthesizer
 
 RECORDINGS = "recordings"
 CODEC = "codec"
@@ -78,16 +76,16 @@ class Recordings:
     batch: int = 1
 
     def check(self, items: Sequence[Item]) -> None:
-        _need_recordings(items)
+        need_recordings(items)
 
     def recipe(self, item: Item) -> str:
-        return sha256_json(["recordings", sha256_file(_path(item.recording))])
+        return sha256_json(["recordings", sha256_file(existing(item.recording))])
 
     def load(self) -> None:
         pass
 
     def say(self, items: Sequence[Item]) -> list[Spoken]:
-        return [self._read(_path(item.recording)) for item in items]
+        return [self._read(existing(item.recording)) for item in items]
 
     def _read(self, path: Path) -> Spoken:
         wave, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
@@ -113,11 +111,11 @@ class Resynthesis:
 
     def check(self, items: Sequence[Item]) -> None:
         codec_sha256(self.codec_folder)
-        _need_recordings(items)
-        _need_prompts(items, with_text=False)
+        need_recordings(items)
+        need_prompts(items, with_text=False)
 
     def recipe(self, item: Item) -> str:
-        files = [sha256_file(_path(item.recording)), sha256_file(_path(item.prompt_wav))]
+        files = [sha256_file(existing(item.recording)), sha256_file(existing(item.prompt_wav))]
         return sha256_json(["codec", codec_sha256(self.codec_folder), files])
 
     def load(self) -> None:
@@ -129,8 +127,8 @@ class Resynthesis:
     @torch.inference_mode()
     def _resynthesize(self, item: Item) -> Spoken:
         rate_hz = self.codec.input_rate_hz
-        tokens = self.codec.encode(read_wave(_path(item.recording), rate_hz))
-        voice = self.codec.voice(read_wave(_path(item.prompt_wav), rate_hz))
+        tokens = self.codec.encode(read_wave(existing(item.recording), rate_hz))
+        voice = self.codec.voice(read_wave(existing(item.prompt_wav), rate_hz))
         wave = self.codec.decode(tokens, voice)
         return Spoken(wave.float().cpu().numpy(), self.codec.sample_rate_hz)
 
@@ -139,102 +137,6 @@ class Resynthesis:
             "kind": CODEC,
             "source": str(self.codec_folder),
             "codec_sha256": codec_sha256(self.codec_folder),
-        }
-
-
-@dataclass
-class ModelVoicer:
-    """An exported language model with the codec, zero-shot from prompt text and speech."""
-
-    model_folder: Path
-    codec_folder: Path
-    seed_index: int
-    sampling: Mapping[str, Any]
-    device: str
-    batch: int = 1
-    _prompts: dict[tuple[str, Path], Prompt] = field(default_factory=dict)
-
-    @cached_property
-    def synthesizer(self) -> Synthesizer:
-        try:
-            return Synthesizer.load(self.model_folder, self.codec_folder, device=self.device)
-        except ValueError as error:
-            raise InputError(str(error)) from error
-
-    @cached_property
-    def model_sha256(self) -> str:
-        return model_sha256(self.model_folder)
-
-    def check(self, items: Sequence[Item]) -> None:
-        check_model_folder(self.model_folder)
-        codec_sha256(self.codec_folder)
-        _need_prompts(items, with_text=True)
-        try:
-            tokenizer = system_of(self.codec_folder).load_text(self.codec_folder)
-        except (FileNotFoundError, ValueError) as error:
-            raise InputError(str(error)) from error
-        faults = []
-        for item in items:
-            for text in (item.text, item.prompt_text):
-                try:
-                    tokenizer.encode(tokenizer.whole(text))
-                except ValueError as error:
-                    faults.append(f"line {item.line}, utterance {item.utterance!r}: {error}")
-        if faults:
-            raise InputError("\n".join(faults[:20]))
-
-    def recipe(self, item: Item) -> str:
-        return sha256_json(
-            {
-                "model": self.model_sha256,
-                "codec": codec_sha256(self.codec_folder),
-                "sampling": dict(self.sampling),
-                "seed": stable_seed(item.utterance, self.seed_index),
-                "texts": [item.prompt_text, item.text],
-                "prompt": sha256_file(_path(item.prompt_wav)),
-            }
-        )
-
-    def load(self) -> None:
-        _ = self.synthesizer
-
-    def say(self, items: Sequence[Item]) -> list[Spoken]:
-        spoken = self.synthesizer.speak_batch(
-            [item.text for item in items],
-            [self._prompt(item) for item in items],
-            [stable_seed(item.utterance, self.seed_index) for item in items],
-            **self.sampling,
-        )
-        return [
-            Spoken(
-                speech.wave.numpy(),
-                self.synthesizer.sample_rate_hz,
-                n_tokens=len(speech.tokens),
-                lm_s=speech.lm_s,
-                vocode_s=speech.vocode_s,
-                hit_max=speech.hit_max,
-            )
-            for speech in spoken
-        ]
-
-    def _prompt(self, item: Item) -> Prompt:
-        key = (item.prompt_text, _path(item.prompt_wav))
-        if key not in self._prompts:
-            wave = read_wave(key[1], self.synthesizer.input_rate_hz)
-            self._prompts[key] = self.synthesizer.prompt(item.prompt_text, wave)
-        return self._prompts[key]
-
-    def card(self) -> dict[str, Any]:
-        description = read_description(self.model_folder)
-        return {
-            "kind": "model",
-            "source": str(self.model_folder),
-            "model_sha256": self.model_sha256,
-            "codec_sha256": codec_sha256(self.codec_folder),
-            "sampling": dict(self.sampling),
-            "layer_plan": description["plan"],
-            "n_parameters": description["parameters"],
-            "provenance": description["provenance"],
         }
 
 
@@ -252,18 +154,6 @@ def read_wave(path: Path, sample_rate_hz: int) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(wave, dtype=np.float32))
 
 
-def check_model_folder(folder: Path) -> None:
-    """Raise InputError or CheckpointError unless `folder` looks like an exported model."""
-    if not folder.is_dir():
-        raise InputError(
-            f"no such model folder: {folder} (a model is a folder written by train.py with "
-            f"{DESCRIPTION} and {WEIGHTS}; '{RECORDINGS}' and '{CODEC}' name the reference systems)"
-        )
-    if not (folder / WEIGHTS).is_file():
-        raise InputError(f"{folder} is not an exported model: {WEIGHTS} is missing")
-    read_description(folder)
-
-
 def codec_sha256(folder: Path) -> str:
     """Hash of the codec's files. Raises InputError when there is no codec."""
     try:
@@ -279,18 +169,21 @@ def _known_sha256(path: Path, changed_ns: int) -> str:
     return sha256_file(path)
 
 
-def _path(path: Path | None) -> Path:
+def existing(path: Path | None) -> Path:
+    """The path of a file that an item names. Raises InputError when it names none."""
     if path is None:
         raise InputError("the item has no such file")
     return path
 
 
-def _need_recordings(items: Sequence[Item]) -> None:
+def need_recordings(items: Sequence[Item]) -> None:
+    """Raise InputError unless there are items, each with its original recording."""
     if not items:
         raise InputError("the test set has no original recording for any of these items")
 
 
-def _need_prompts(items: Sequence[Item], with_text: bool) -> None:
+def need_prompts(items: Sequence[Item], with_text: bool) -> None:
+    """Raise InputError, naming the line, for an item without a prompt wav, or text where asked for."""
     for item in items:
         if item.prompt_wav is None or (with_text and not item.prompt_text):
             raise InputError(

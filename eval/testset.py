@@ -88,6 +88,21 @@ def read_meta(path: str | Path, limit: int | None = None) -> tuple[Item, ...]:
     return tuple(items)
 
 
+def one_item(text: str, prompt_wav: str | Path, prompt_text: str | None) -> tuple[Item, ...]:
+    """A test set of one sentence, the utterance "speech".
+
+    Raises:
+        InputError: an empty text, or a prompt that is not there or cannot be read.
+    """
+    path = Path(prompt_wav)
+    if not text.strip():
+        raise InputError("text= is empty: there is nothing to say")
+    fault = _wav_fault(path)
+    if fault:
+        raise InputError(f"prompt={path}: {fault}")
+    return (Item("speech", text, prompt_text or "", path, None, line=1),)
+
+
 def with_recording(items: Sequence[Item]) -> tuple[Item, ...]:
     """The items whose original recording exists: the list for `recordings` and `codec`."""
     return tuple(item for item in items if item.recording is not None and item.recording.is_file())

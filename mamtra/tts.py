@@ -8,7 +8,7 @@ Shapes: n samples, L text ids, T speech tokens, E width of the speaker embedding
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 from mamtra.lm.checkpoint import load_lm
 from mamtra.lm.generate import generate_batch
 from mamtra.lm.speech_lm import SpeechLM
+from mamtra.lm.stream import stream_bistream, stream_tokens
 from mamtra.speech.base import SpeechCodec
 from mamtra.systems import TextFrontend, system_of
 
@@ -90,44 +91,60 @@ class Synthesizer:
         return self.codec.input_rate_hz
 
     @torch.inference_mode()
-    def prompt(self, text: str, wave: torch.Tensor) -> Prompt:
+    def prompt(self, text: str | None, wave: torch.Tensor) -> Prompt:
         """Encode a prompt once for many sentences: `wave` is (n,) at `input_rate_hz`.
 
+        Without a text the language model sees nothing of the prompt and only the voice is taken: for
+        prompts in another language than the text (cli/frontend.py:191-198).
         Raises ValueError for a text or a waveform that the system cannot take.
         """
-        text_ids = self.tokenizer.encode(self.tokenizer.whole(text))
-        return Prompt(text_ids, *self.codec.prompt(wave))
+        tokens, voice = self.codec.prompt(wave)
+        if text is None:
+            return Prompt([], tokens[:0], voice)
+        return Prompt(self.tokenizer.encode(self.tokenizer.whole(text)), tokens, voice)
 
     def synthesize(
-        self, text: str, prompt_text: str, prompt_wave: torch.Tensor, seed: int, **sampling: Any
+        self,
+        text: str,
+        prompt_text: str | None,
+        prompt_wave: torch.Tensor,
+        seed: int,
+        **options: Any,
     ) -> Synthesis:
         """Say `text` in the voice of the prompt.
 
         Args:
-            text, prompt_text: what the system's tokenizer can read.
+            text, prompt_text: what the system's tokenizer can read; no prompt text: see `prompt`.
             prompt_wave: (n,) at `input_rate_hz`, the recording of `prompt_text`.
             seed: of the sampling.
-            sampling: options of `mamtra.lm.generate.generate_batch`, such as `top_p`.
+            options: of `speak_batch`: `split` and the sampling, such as `top_p`.
         """
-        return self.speak(text, self.prompt(prompt_text, prompt_wave), seed, **sampling)
+        return self.speak(text, self.prompt(prompt_text, prompt_wave), seed, **options)
 
-    def speak(self, text: str, prompt: Prompt, seed: int, **sampling: Any) -> Synthesis:
+    def speak(self, text: str, prompt: Prompt, seed: int, **options: Any) -> Synthesis:
         """As `synthesize`, with a prompt that is encoded already."""
-        return self.speak_batch([text], [prompt], [seed], **sampling)[0]
+        return self.speak_batch([text], [prompt], [seed], **options)[0]
 
     @torch.inference_mode()
     def speak_batch(
-        self, texts: Sequence[str], prompts: Sequence[Prompt], seeds: Sequence[int], **sampling: Any
+        self,
+        texts: Sequence[str],
+        prompts: Sequence[Prompt],
+        seeds: Sequence[int],
+        split: bool = True,
+        **sampling: Any,
     ) -> list[Synthesis]:
         """Several sentences decoded together, each with its own prompt and seed.
 
+        `split`: speak a long text in the pieces that the system cuts it into; without it the language
+        model speaks it in one go, however long. `sampling`: options of `generate_batch`.
         A sentence's tokens do not depend on its neighbours, up to rounding. `lm_s` is the batch's time
         divided by its rows, so that sums and throughput stay right.
         """
         parts = [
             (row, self.tokenizer.encode(piece))
             for row, text in enumerate(texts)
-            for piece in self.tokenizer.pieces(text)
+            for piece in (self.tokenizer.pieces(text) if split else [self.tokenizer.whole(text)])
         ]
         results = generate_batch(
             self.lm,
@@ -147,6 +164,34 @@ class Synthesizer:
             wave = wave.float().cpu()
             spoken[row].append(Synthesis(wave, result.tokens, lm_s, vocode_s, result.hit_max))
         return [_joined(pieces) for pieces in spoken]
+
+    def stream(
+        self, text: str | Iterable[str], prompt: Prompt, seed: int, **sampling: Any
+    ) -> Iterator[torch.Tensor]:
+        """Waveform chunks (n,) as soon as they can be made; together they are the sentence.
+
+        A text is read as one piece. An iterable of texts is spoken while they come (bistream), by a
+        model that was trained for it; its parts are tokenised as they are, one by one.
+        Options and errors as `mamtra.lm.stream`.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        options = self.sampling | sampling
+        if isinstance(text, str):
+            ids = self.tokenizer.encode(self.tokenizer.whole(text))
+            whole = [*prompt.text_ids, *ids]
+            tokens = stream_tokens(
+                self.lm, whole, prompt.tokens, generator, target_length=len(ids), **options
+            )
+        else:
+            pieces = (self.tokenizer.encode(piece) for piece in text)
+            given = (pieces, prompt.text_ids, prompt.tokens)
+            tokens = stream_bistream(self.lm, *given, generator, **options)
+        waves = self.codec.stream(prompt.voice)
+        for token in tokens:
+            if len(chunk := waves.push([token], final=False)):
+                yield chunk
+        if len(chunk := waves.push([], final=True)):
+            yield chunk
 
 
 def _generators(rows: Sequence[int], seeds: Sequence[int]) -> list[torch.Generator]:

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import torch
 
+from mamtra.speech.streaming import WaveStream
+
 
 class SpeechCodec(Protocol):
     """Waveform <-> discrete speech tokens. What a codec needs of a prompt to speak in its voice is its
@@ -32,4 +34,8 @@ class SpeechCodec(Protocol):
 
     def decode(self, tokens: torch.Tensor, voice: Any) -> torch.Tensor:
         """(T,) tokens and a prompt's voice to an (n,) waveform in [-1, 1]."""
+        ...
+
+    def stream(self, voice: Any) -> WaveStream:
+        """A decoder of one sentence that takes tokens as they come."""
         ...

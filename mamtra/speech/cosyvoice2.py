@@ -20,6 +20,7 @@ import torchaudio
 
 from mamtra.speech.s3 import CODEBOOK_SIZE, INSTALL, TOKEN_RATE_HZ, S3Tokenizer, load_s3
 from mamtra.speech.s3 import SAMPLE_RATE_HZ as INPUT_RATE_HZ
+from mamtra.speech.streaming import ChunkedFlow
 
 SAMPLE_RATE_HZ = 24_000
 FRAMES_PER_TOKEN = 2
@@ -101,8 +102,11 @@ class CosyVoice2Codec:
         return torch.from_numpy(vector).reshape(-1)
 
     @torch.inference_mode()
-    def mel(self, tokens: torch.Tensor, voice: CosyVoice2Voice) -> torch.Tensor:
-        """(T,) tokens -> (80, 2 T) mel frames in the prompt's voice. ValueError when they are too many."""
+    def mel(self, tokens: torch.Tensor, voice: CosyVoice2Voice, final: bool = True) -> torch.Tensor:
+        """(T,) tokens -> (80, 2 T) mel frames in the prompt's voice. ValueError when they are too many.
+
+        Not `final`: the frames of all but the last three tokens, with attention limited to chunks.
+        """
         whole = torch.cat((voice.tokens, tokens))[None].to(self._device)
         if whole.shape[1] * FRAMES_PER_TOKEN > MAX_FRAMES:
             raise ValueError(
@@ -116,8 +120,8 @@ class CosyVoice2Codec:
             voice.mel[None].to(self._device),
             torch.tensor([n_prompt], device=self._device),
             voice.speaker[None].to(self._device),
-            streaming=False,
-            finalize=True,
+            streaming=not final,
+            finalize=final,
         )
         return mel[0, :, n_prompt:]
 
@@ -131,12 +135,26 @@ class CosyVoice2Codec:
             return torch.zeros(0)
         if not 0 <= int(tokens.min()) <= int(tokens.max()) < self.codebook_size:
             raise ValueError(f"speech tokens must lie in 0..{self.codebook_size - 1}")
-        mel = self.mel(tokens.long(), voice)[None]
+        return self._vocode(self.mel(tokens.long(), voice), torch.zeros(1, 1, 0))[0]
+
+    def stream(self, voice: CosyVoice2Voice) -> ChunkedFlow:
+        """Decodes a sentence in chunks of a second while its tokens are drawn."""
+        return ChunkedFlow(
+            lambda tokens, final: self.mel(tokens, voice, final),
+            self._vocode,
+            len(voice.tokens),
+            FRAMES_PER_TOKEN,
+            SAMPLES_PER_TOKEN // FRAMES_PER_TOKEN,
+        )
+
+    @torch.inference_mode()
+    def _vocode(self, mel: torch.Tensor, source: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(80, F) mel and the first samples (1, 1, m) of its harmonic source -> (480 F,) and the source."""
         devices = [self._device] if self._device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(0)  # the harmonic source draws phases and noise
-            wave, _ = self._vocoder(speech_feat=mel)
-        return wave[0].float().cpu()
+            wave, source = self._vocoder(speech_feat=mel[None], cache_source=source)
+        return wave[0].float().cpu(), source
 
 
 class FixedNoise(torch.nn.Module):

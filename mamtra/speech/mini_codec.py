@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from mamtra.speech.codec import FRAMES_PER_TOKEN, CodecNetwork
 from mamtra.speech.features import HOP, SAMPLE_RATE_HZ, log_mel, normalise
 from mamtra.speech.speaker import SpeakerEncoder
+from mamtra.speech.streaming import WholeSentence
 from mamtra.speech.vocoder import Vocoder
 
 SAMPLES_PER_TOKEN = FRAMES_PER_TOKEN * HOP
@@ -70,6 +71,10 @@ class MiniCodec(torch.nn.Module):
         generator = torch.Generator().manual_seed(0)
         noise = torch.randn(1, frames.shape[1] * HOP, generator=generator)
         return self.vocoder(frames.float(), noise)[0].clamp(-1.0, 1.0)
+
+    def stream(self, voice: torch.Tensor) -> WholeSentence:
+        """Its decoder sees the whole sentence: all samples come at the end."""
+        return WholeSentence(lambda tokens: self.decode(tokens, voice))
 
 
 def save_codec(folder: Path, codec: MiniCodec, sizes: dict, provenance: dict) -> None:

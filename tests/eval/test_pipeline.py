@@ -13,10 +13,11 @@ from rich.console import Console
 
 from eval.cross_entropy import cross_entropy, derangement, read_held_out
 from eval.files import InputError, read_jsonl
+from eval.model_voicer import ModelVoicer
 from eval.pipeline import build_systems, name_systems, synthesize_systems
 from eval.synthesize import synthesize
-from eval.systems import ModelVoicer, stable_seed
-from eval.testset import read_meta
+from eval.systems import stable_seed
+from eval.testset import one_item, read_meta
 from mamtra.backbone.sizes import BackboneSizes
 from mamtra.lm.checkpoint import load_lm, save_lm
 from mamtra.lm.speech_lm import SpeechLM
@@ -198,6 +199,46 @@ def test_cross_entropy_counts_the_targets_own_tokens_and_the_end(world, tmp_path
     alone = cross_entropy(lm, held_out, name="m", console=Console(quiet=True), max_tokens=1)
     assert alone.nats_per_token == pytest.approx(result.nats_per_token, abs=1e-5)
     assert all(i != j for i, j in enumerate(derangement(50, 3)))
+
+
+def test_one_sentence_from_the_command_line(world, tmp_path):
+    command = [
+        sys.executable,
+        str(ROOT / "evaluate.py"),
+        f"model={world}/model",
+        "stage=synthesize",
+    ]
+    command += [f"out={tmp_path}", f"system.codec={world}", "text=go on", "testset.meta=nowhere"]
+    done = subprocess.run(
+        [*command, f"prompt={world}/p.wav", "prompt_text=hi there"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout
+    wave, rate_hz = soundfile.read(tmp_path / "model/wavs/speech.wav")
+    assert len(wave) and rate_hz == 16_000
+    assert f"{tmp_path}/model/wavs" in done.stdout.replace("\n", "")
+    for more, message in (
+        ([], "text= needs prompt="),
+        ([f"prompt={world}/none.wav"], "no such file"),
+    ):
+        done = subprocess.run([*command, *more], capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode == 2 and message in done.stdout
+
+
+def test_cross_lingual_needs_no_prompt_text(world, tmp_path):
+    items = one_item("go on", world / "p.wav", None)
+    options = {"codec_folder": world, "seed_index": 0, "sampling": {}, "device": "cpu"}
+    models = {"m": str(world / "model")}
+    with pytest.raises(InputError, match="needs a prompt wav and a prompt text"):
+        build_systems(models, items, tmp_path, **options)
+    [system] = build_systems(models, items, tmp_path, cross_lingual=True, **options)
+    [row] = synthesize(items, system.voicer, tmp_path, name="m", console=Console(quiet=True))
+    assert row["status"] == "ok" and system.voicer.card()["cross_lingual"]
+    with pytest.raises(InputError, match="text= is empty"):
+        one_item(" ", world / "p.wav", None)
 
 
 def test_command_line_errors_are_one_message_without_traceback(world, tmp_path):

@@ -66,6 +66,34 @@ def test_pieces_are_spoken_one_after_the_other_with_the_same_prompt():
     assert batch[1].tokens == plain.speak("stop", other, seed=4).tokens
 
 
+def test_a_text_that_is_not_split_is_spoken_in_one_go():
+    speaker = synthesizer()
+    speaker.tokenizer = Sentences()
+    prompt = speaker.prompt("hi there", 0.1 * torch.randn(8000))
+    text, plain = "go on. go on. stop.", synthesizer()
+    whole = speaker.speak(text, prompt, seed=3, split=False)
+    assert whole.tokens == plain.speak(text, prompt, seed=3).tokens
+    assert whole.tokens != speaker.speak(text, prompt, seed=3).tokens
+
+
+def test_without_its_text_the_model_sees_nothing_of_the_prompt():
+    speaker, wave = synthesizer(), 0.1 * torch.randn(8000)
+    prompt, other = speaker.prompt(None, wave), speaker.prompt(None, wave.flip(0))
+    assert prompt.text_ids == [] and len(prompt.tokens) == 0
+    first, second = (speaker.speak("go on", p, seed=1) for p in (prompt, other))
+    assert first.tokens == second.tokens != speaker.synthesize("go on", "hi", wave, 1).tokens
+    assert not torch.equal(first.wave, second.wave), "the voice is the prompt's"
+
+
+def test_the_stream_of_a_text_is_its_speech():
+    speaker, wave = synthesizer(), 0.1 * torch.randn(8000)
+    prompt = speaker.prompt("hi there", wave)
+    chunks = list(speaker.stream("go on", prompt, seed=1))
+    assert torch.equal(torch.cat(chunks), speaker.speak("go on", prompt, seed=1).wave)
+    pieces = speaker.stream(iter(["go ", "on now"]), prompt, seed=1, max_ratio=9.0)
+    assert len(torch.cat(list(pieces))) % 640 == 0
+
+
 def test_a_systems_sampling_is_a_default():
     speaker, prompt = synthesizer(), 0.1 * torch.randn(8000)
     speaker.sampling = {"max_ratio": 1.0, "min_ratio": 1.0}

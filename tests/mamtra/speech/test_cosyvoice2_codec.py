@@ -113,7 +113,8 @@ def test_mel_is_upstreams_bit_by_bit(folder, codec, voice):
     assert torch.equal(codec.mel(tokens, voice), expected[0])
 
 
-def test_wave_is_upstreams_bit_by_bit(folder, codec, voice):
+def upstream_vocoder(folder):
+    """HiFTGenerator as cosyvoice2.yaml builds it, with the folder's weights."""
     generator = pytest.importorskip("cosyvoice.hifigan.generator")
     from cosyvoice.hifigan.f0_predictor import ConvRNNF0Predictor
 
@@ -140,11 +141,56 @@ def test_wave_is_upstreams_bit_by_bit(folder, codec, voice):
     vocoder.load_state_dict(
         {k.replace("generator.", ""): v for k, v in stored.items()}, strict=True
     )
+    return vocoder
+
+
+def test_wave_is_upstreams_bit_by_bit(folder, codec, voice):
     tokens = voice.tokens[:12]
+    vocoder = upstream_vocoder(folder)
     torch.manual_seed(0)
     expected, _ = vocoder.inference(speech_feat=codec.mel(tokens, voice)[None])
     found = codec.decode(tokens, voice)
     assert found.shape == (12 * 960,) and torch.equal(found, expected[0])
+
+
+class ReseededVocoder:
+    """Upstream's vocoder with the phases and noise of one seed in every chunk, as ours has them."""
+
+    def __init__(self, vocoder):
+        self.vocoder = vocoder
+
+    def inference(self, **inputs):
+        torch.manual_seed(0)
+        return self.vocoder.inference(**inputs)
+
+
+def test_streamed_chunks_are_upstreams(folder, codec, voice):
+    pytest.importorskip("cosyvoice.cli.model")
+    from cosyvoice.cli.model import CosyVoice2Model
+
+    flow = upstream_flow()
+    flow.load_state_dict(torch.load(folder / "flow.pt", weights_only=True), strict=True)
+    model = CosyVoice2Model(None, flow.eval(), ReseededVocoder(upstream_vocoder(folder)))
+    n_tokens = 40  # a chunk and the rest
+    tokens = torch.randint(0, 6561, (n_tokens,), generator=torch.Generator().manual_seed(2))
+    model.hift_cache_dict["one"] = None
+    expected, done, n_prompt = [], 0, len(voice.tokens)
+    hop = 25 + -n_prompt % 25
+    with torch.inference_mode():
+        while n_tokens - done >= hop + 3:
+            given = (tokens[None, : done + hop + 3], voice.tokens[None], voice.mel[None])
+            options = {"token_offset": done, "uuid": "one", "stream": True}
+            expected.append(model.token2wav(*given, voice.speaker[None], **options)[0])
+            done, hop = done + hop, 25
+        given = (tokens[None], voice.tokens[None], voice.mel[None], voice.speaker[None])
+        expected.append(model.token2wav(*given, token_offset=done, uuid="one", finalize=True)[0])
+    stream = codec.stream(voice)
+    found = [stream.push([int(t)], False) for t in tokens[:-1]] + [stream.push([tokens[-1]], True)]
+    chunks = [chunk for chunk in found if len(chunk)]
+    assert len(chunks) == len(expected) == 2
+    for one, other in zip(chunks, expected, strict=True):
+        torch.testing.assert_close(one.double(), other.double(), rtol=0, atol=1e-6)
+    assert sum(map(len, chunks)) == 960 * n_tokens
 
 
 def test_decoding_leaves_the_callers_randomness_alone(codec, voice):
