@@ -7,7 +7,9 @@ export HF_HUB_OFFLINE ?= 1
 JOBS ?= 2
 STUDENT := runs/mini_distill_demo/1to1-blockbeg-calibrated/student
 
-.PHONY: demo test check clean grid
+DRY := runs/dryrun_cosyvoice2
+
+.PHONY: demo test check clean grid check-data dryrun-cosyvoice2
 .DELETE_ON_ERROR:
 
 ## Distils a student from the shipped teacher, speaks and scores held-out sentences; ends with the table.
@@ -22,6 +24,19 @@ grid: $(VENV)/.installed
 	$(BIN)/python train.py -m experiment=mini_grid ratio=1to0 placement=blockbeg
 	seq $(JOBS) | OMP_NUM_THREADS=1 xargs -P $(JOBS) -I{} $(BIN)/python train.py -m experiment=mini_grid
 	$(BIN)/python -m eval.results grid=runs/grid out=runs/grid/tables
+
+## CosyVoice 2's whole path at its real size with random weights: tokenise, distil 2 steps, export, speak, score.
+dryrun-cosyvoice2: $(VENV)/.installed
+	test -f $(DRY)/meta.lst || $(BIN)/python -m tools.fake_cosyvoice2 out=$(DRY)
+	$(BIN)/python -m data.tokenise_speech root=$(DRY)/LibriTTS model=$(DRY)/CosyVoice2-0.5B out=$(DRY)/tokens \
+	    subsets=train-clean-100,dev-clean
+	$(BIN)/python train.py experiment=cosyvoice2_dryrun paths.runs=$(DRY)
+	$(BIN)/python evaluate.py model=$(DRY)/student/student system=cosyvoice2 system.codec=$(DRY)/CosyVoice2-0.5B \
+	    testset.meta=$(DRY)/meta.lst testset.tokens=null out=$(DRY)/eval cache=$(DRY)/cache title=dry_run
+
+## Looks at the folders of the paper's experiment: CosyVoice2-0.5B, LibriTTS, Seed-TTS-eval, the built lists.
+check-data: $(VENV)/.installed
+	$(BIN)/python -m tools.check_data
 
 ## Lint, types, all fast tests.
 test: check
