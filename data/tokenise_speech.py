@@ -1,11 +1,11 @@
 """LibriTTS -> CosyVoice 2's speech tokens, in the form that students train on.
 
 python -m data.tokenise_speech root=<LibriTTS> model=<CosyVoice2-0.5B> out=<folder>
-    [subsets=train-clean-100,dev-clean] [device=cuda:0] [shard=0/1] [batch_seconds=240]
+    [subsets=train-clean-100,dev-clean] [device=cuda:0] [shard=0/1] [batch_seconds=240] [onnx=false]
 
 One process per GPU, each with its own `shard=i/n`. Parts are written as the work goes and never redone; whoever
 finds every utterance accounted for writes <out>/tokens.parquet and <out>/report.json (counts, hours, what was
-dropped and why).
+dropped and why). onnx=true runs upstream's own ONNX file, one recording at a time on the CPU: slow and exact.
 """
 
 import json
@@ -27,7 +27,7 @@ from rich.progress import track
 
 from data.arguments import parse_arguments
 from data.libritts import Utterance, scan
-from mamtra.speech.s3 import MAX_SECONDS, SAMPLE_RATE_HZ, load_s3
+from mamtra.speech.s3 import MAX_SECONDS, SAMPLE_RATE_HZ, load_s3, load_s3_onnx
 
 MIN_SECONDS = (
     1.0  # upstream's filter: 1-60 s, of which its tokenizer takes 30 (dataset/processor.py:87)
@@ -41,6 +41,7 @@ DEFAULTS = {
     "device": "cpu",
     "shard": "0/1",
     "batch_seconds": "240",
+    "onnx": "false",
 }
 
 
@@ -222,6 +223,13 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def truth(text: str) -> bool:
+    """ "true" or "false" as a bool; ValueError for anything else."""
+    if text not in ("true", "false"):
+        raise ValueError(f"onnx is true or false, not {text!r}")
+    return text == "true"
+
+
 def main() -> None:
     """The command line in this file's docstring; errors are one line."""
     required, optional = ("root", "model", "out"), tuple(DEFAULTS)
@@ -230,7 +238,8 @@ def main() -> None:
     try:
         shard = parse_shard(given["shard"])
         wanted = scan(Path(given["root"]), given["subsets"].split(","))
-        s3 = load_s3(Path(given["model"]), given["device"])
+        model = Path(given["model"])
+        s3 = load_s3_onnx(model) if truth(given["onnx"]) else load_s3(model, given["device"])
     except (FileNotFoundError, ModuleNotFoundError, ValueError) as error:
         sys.exit(f"error: {error}")
     tokenise(wanted, s3, where, shard, float(given["batch_seconds"]))

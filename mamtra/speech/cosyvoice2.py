@@ -18,7 +18,14 @@ from typing import Any
 import torch
 import torchaudio
 
-from mamtra.speech.s3 import CODEBOOK_SIZE, INSTALL, TOKEN_RATE_HZ, S3Tokenizer, load_s3
+from mamtra.speech.s3 import (
+    CODEBOOK_SIZE,
+    INSTALL,
+    TOKEN_RATE_HZ,
+    S3Tokenizer,
+    load_s3,
+    onnx_session,
+)
 from mamtra.speech.s3 import SAMPLE_RATE_HZ as INPUT_RATE_HZ
 from mamtra.speech.streaming import ChunkedFlow
 
@@ -212,7 +219,7 @@ def load_cosyvoice2(folder: str | Path, device: torch.device | str = "cpu") -> C
     flow, vocoder = new_modules()
     _load(flow, folder / FLOW, "")
     _load(vocoder, folder / VOCODER, "generator.")
-    return CosyVoice2Codec(tokenizer, flow, vocoder, _session(folder / SPEAKER), device)
+    return CosyVoice2Codec(tokenizer, flow, vocoder, onnx_session(folder / SPEAKER), device)
 
 
 def check_folder(folder: Path) -> None:
@@ -244,16 +251,3 @@ def _load(module: torch.nn.Module, path: Path, prefix: str) -> None:
 
 def _first_lines(lines: Sequence[str], shown: int = 4) -> str:
     return " ".join(line.strip()[:300] for line in lines[:shown])
-
-
-def _session(path: Path) -> Any:
-    try:
-        import onnxruntime
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"the speaker encoder {INSTALL}: {error}") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has its own exception for every kind of damage
-        raise ValueError(f"{path}: not an ONNX model ({error})") from None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 SAMPLE_RATE_HZ = 16_000
@@ -41,6 +42,58 @@ class S3Tokenizer:
         codes, n_codes = self._model.quantize(batch.to(self._device), lengths.to(self._device))
         rows = zip(codes.cpu(), n_codes.tolist(), strict=True)
         return [row[:n].long() for row, n in rows]
+
+
+class S3OnnxTokenizer:
+    """Upstream's own way (cli/frontend.py:95-106): one recording at a time through its ONNX file.
+
+    For exactness: the batched torch model's tokens are the same but for rounding.
+    """
+
+    def __init__(self, session: Any) -> None:
+        """`session`: an onnxruntime session of `speech_tokenizer_v2.onnx`."""
+        self._session = session
+        self._names = [given.name for given in session.get_inputs()]
+        if len(self._names) != 2:
+            raise ValueError(f"a speech tokenizer takes frames and their number, not {self._names}")
+
+    def encode(self, waves: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """As `S3Tokenizer.encode`."""
+        import s3tokenizer
+
+        codes = []
+        for index, wave in enumerate(waves):
+            check_wave(wave, f"waveform {index}")
+            mel = s3tokenizer.log_mel_spectrogram(wave.float().cpu())[None].numpy()
+            inputs = (mel, np.array([mel.shape[2]], dtype=np.int32))
+            found = self._session.run(None, dict(zip(self._names, inputs, strict=True)))[0]
+            codes.append(torch.from_numpy(found.reshape(-1)).long())
+        return codes
+
+
+def load_s3_onnx(folder: Path) -> S3OnnxTokenizer:
+    """The tokenizer of a CosyVoice2-0.5B folder by onnxruntime on the CPU.
+
+    Raises FileNotFoundError, ValueError for a file that is no such model, ModuleNotFoundError.
+    """
+    path = folder / ONNX_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: it is in the folder CosyVoice2-0.5B")
+    return S3OnnxTokenizer(onnx_session(path))
+
+
+def onnx_session(path: Path) -> Any:
+    """An onnxruntime session on one CPU thread. Raises ValueError, ModuleNotFoundError."""
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{path.name} {INSTALL}: {error}") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has its own exception for every kind of damage
+        raise ValueError(f"{path}: not an ONNX model ({error})") from None
 
 
 def check_wave(wave: torch.Tensor, name: str) -> None:
