@@ -15,11 +15,13 @@ from rich.console import Console
 from rich.progress import track
 
 from data.datamodule import TokenDataModule
+from eval.build import build_systems
 from eval.files import InputError, read_jsonl
 from eval.importance import capped_errors, plot_scores, score_table
 from eval.metrics.asr import WhisperASR
-from eval.pipeline import build_systems, score_systems, synthesize_systems
-from eval.score import Cache, Scorers
+from eval.metrics.profiles import PROFILES
+from eval.pipeline import score_systems, synthesize_systems
+from eval.scorers import Cache, Scorers
 from eval.statistics import Interval, corpus_wer_interval, paired_difference_interval
 from eval.testset import read_meta
 from lightning_modules.distill import DistillModule, Objective
@@ -94,7 +96,7 @@ def wer(s: Any, teacher: SpeechLM) -> tuple[list[Interval], int]:
     )
     asr = WhisperASR(s["asr"], cpu_threads=s["threads"])
     synthesize_systems(systems, len(items), CONSOLE)
-    scorers = Scorers(asr, None, None, Cache(Path(s["cache"])))
+    scorers = Scorers(asr, None, None, Cache(Path(s["cache"])), PROFILES["seedtts"])
     score_systems(systems, scorers, tokens=None, ce_limit=None, console=CONSOLE)
     rows = {system.name: read_jsonl(system.folder / "scores.jsonl") for system in systems}
     baseline = rows.pop("teacher")

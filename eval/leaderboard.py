@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rich.console import Console
+
 from eval.metrics.wer import WordErrors, corpus, utterance_mean
 from eval.statistics import Interval, corpus_wer_interval, paired_difference_interval
 from mamtra.backbone.layer_plan import plan_letters
@@ -91,6 +93,23 @@ def difference_to(rows: Sequence[Row], baseline_rows: Sequence[Row]) -> Interval
         [row["reference_words"] for row in shared],
         [str(row["prompt"]) for row in shared],
     )
+
+
+def coverage(lines: Sequence[Line], allow_partial: bool, console: Console) -> int:
+    """Exit code of an evaluation: 1 when utterances lack a usable wav and that is not allowed.
+
+    A system that fails on hard texts must not look like one that was asked less.
+    """
+    partial = [line for line in lines if line.n_scored < line.n_expected]
+    for line in partial:
+        lost = ", ".join(f"{n} {status}" for status, n in line.statuses.items() if status != "ok")
+        console.print(
+            f"{line.system}: {line.n_scored} of {line.n_expected} are ok ({lost})", markup=False
+        )
+    if not partial or allow_partial:
+        return 0
+    console.print("they count as WER 100 %; allow_partial=true accepts that")
+    return 1
 
 
 def word_errors_of(row: Row) -> WordErrors:

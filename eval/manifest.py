@@ -69,7 +69,7 @@ def manifest(
     config: Mapping[str, Any],
     meta_sha256: str,
     systems: Mapping[str, Mapping[str, Any]],
-    metrics: Mapping[str, str | None],
+    protocol: Mapping[str, Any],
     seed_index: int,
     device: str,
 ) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def manifest(
         config: the arguments of the run.
         meta_sha256: of the test list's bytes.
         systems: name -> card, which carries the model's and codec's sha256.
-        metrics: metric -> key, which carries tool, version and weights.
+        protocol: profile with its hash, and the key of each metric: tool, version and weights.
     """
     return {
         "git": git_state(),
@@ -87,8 +87,7 @@ def manifest(
         "config": dict(config),
         "meta_sha256": meta_sha256,
         "systems": {name: dict(card) for name, card in systems.items()},
-        "metrics": dict(metrics),
-        "normaliser": "seedtts",
+        "protocol": dict(protocol),
         "seed_index": seed_index,
         "machine": device_description(device),
     }

@@ -1,19 +1,20 @@
-"""The stages of one evaluation over all its systems: check, synthesise, score, report.
+"""The stages of one evaluation over all its systems: synthesise, score, report.
 
-<out>/<system>/{wavs/, synth.jsonl, system.json, scores.jsonl, ce.json}
+<out>/<system>/{wavs/, synth.jsonl, system.json, protocol.json, scores.jsonl, ce.json}
 <out>/{leaderboard.csv, leaderboard.md, report.html, manifest.json}
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from eval.build import System
 from eval.cross_entropy import cross_entropy, prompt_voices, read_held_out
 from eval.curves import curves_svg, find_metrics_csv, read_curves
 from eval.files import InputError, read_json, read_jsonl, sha256_file, sha256_json, write_json
@@ -21,82 +22,11 @@ from eval.leaderboard import Line, difference_to, leaderboard_line, terminal_col
 from eval.manifest import manifest
 from eval.model_voicer import ModelVoicer
 from eval.report import SystemResult, write_report
-from eval.score import Scorers, score
+from eval.score import score
+from eval.scorers import Scorers
 from eval.synthesize import synthesize
-from eval.systems import CODEC, RECORDINGS, Recordings, Resynthesis, Voicer
-from eval.testset import Item, with_recording
 
 STAGES = ("all", "synthesize", "score", "report")
-
-
-@dataclass(frozen=True)
-class System:
-    """A named system and the items it is asked to say."""
-
-    name: str
-    voicer: Voicer
-    items: tuple[Item, ...]
-    folder: Path
-
-
-def name_systems(models: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
-    """Give each model a name: its folder's, preceded by the run's for the generic name `student`.
-
-    Raises:
-        InputError: no models, two systems of one name, or a name that is not a plain folder name.
-    """
-    if isinstance(models, Mapping):
-        named = {str(name): str(path) for name, path in models.items()}
-    else:
-        named = {}
-        for path in map(str, models):
-            folder = Path(path)
-            generic = folder.name == "student" and folder.parent.name
-            name = f"{folder.parent.name}-student" if generic else folder.name
-            if name in named:
-                raise InputError(
-                    f"two systems would be called {name!r}: {named[name]} and {path}; "
-                    "name them: models={first:path,second:path}"
-                )
-            named[name] = path
-    if not named:
-        raise InputError("no model given: model=<folder>, model=recordings or model=codec")
-    for name in named:
-        if not name or "/" in name or "\\" in name or name.startswith("."):
-            raise InputError(f"system name {name!r} is not a plain folder name")
-    return named
-
-
-def build_systems(
-    models: Mapping[str, str],
-    items: Sequence[Item],
-    out: Path,
-    *,
-    codec_folder: Path,
-    seed_index: int,
-    sampling: Mapping[str, Any],
-    device: str,
-    batch: int = 1,
-    cross_lingual: bool = False,
-) -> list[System]:
-    """Systems with everything about them checked; no model is loaded.
-
-    Raises:
-        InputError or CheckpointError: a model, codec, recording, prompt or text that will not do.
-    """
-    systems = []
-    for name, path in models.items():
-        voicer: Voicer
-        own_items = tuple(items)
-        if path in (RECORDINGS, CODEC):
-            voicer = Recordings() if path == RECORDINGS else Resynthesis(codec_folder)
-            own_items = with_recording(items)
-        else:
-            parts = (Path(path), codec_folder, seed_index, sampling, device, batch)
-            voicer = ModelVoicer(*parts, cross_lingual)
-        voicer.check(own_items)
-        systems.append(System(name, voicer, own_items, out / name))
-    return systems
 
 
 def synthesize_systems(systems: Sequence[System], n_items: int, console: Console) -> None:
@@ -107,8 +37,10 @@ def synthesize_systems(systems: Sequence[System], n_items: int, console: Console
                 f"{system.name}: {n_items - len(system.items)} of {n_items} items have no original "
                 "recording and are not asked of this system"
             )
-        synthesize(system.items, system.voicer, system.folder, name=system.name, console=console)
-        write_json(system.folder / "system.json", system.voicer.card())
+        if system.voicer is not None:
+            place = (system.voicer, system.folder)
+            synthesize(system.items, *place, name=system.name, console=console)
+        write_json(system.folder / "system.json", system.card())
 
 
 def score_systems(
@@ -118,6 +50,7 @@ def score_systems(
     tokens: Path | None,
     ce_limit: int | None,
     console: Console,
+    shard: tuple[int, int] = (0, 1),
 ) -> None:
     """Scoring stage for every system; cross-entropy for the models when held-out tokens are given.
 
@@ -126,22 +59,34 @@ def score_systems(
     """
     voice_of = prompt_voices(tokens) if tokens else None
     for system in systems:
-        if not (system.folder / "synth.jsonl").is_file():
+        if system.voicer is not None and not (system.folder / "synth.jsonl").is_file():
             raise InputError(
                 f"{system.folder}: nothing synthesised yet; run stage=synthesize first"
             )
         synth_rows = {row["utterance"]: row for row in read_jsonl(system.folder / "synth.jsonl")}
+        write_json(system.folder / "system.json", system.card())
+        write_json(system.folder / "protocol.json", protocol(scorers))
         score(
             system.items,
+            system.wavs,
             system.folder,
             scorers,
             synth_rows,
             name=system.name,
             console=console,
             voice_of=voice_of,
+            shard=shard,
         )
         if tokens and isinstance(system.voicer, ModelVoicer):
             _score_cross_entropy(system, system.voicer, tokens, ce_limit, console)
+
+
+def protocol(scorers: Scorers) -> dict[str, Any]:
+    """What a score depends on besides the speech; its hash decides who may be ranked with whom."""
+    models = {m: getattr(getattr(scorers, m), "key", None) for m in ("asr", "speaker", "mos")}
+    rules = {"profile": scorers.profile.name, "rules_sha256": scorers.profile.sha256}
+    named = {**rules, "language": scorers.language, **models}
+    return named | {"sha256": sha256_json(named)}
 
 
 def _score_cross_entropy(
@@ -189,7 +134,8 @@ def report_systems(
             gap = difference_to(rows[system.name], rows[baseline])
             line = replace(line, baseline=baseline, difference=gap)
         svg, source = _curves(system, console)
-        results.append(SystemResult(line, card, rows[system.name], system.folder, svg, source))
+        shown = SystemResult(line, card, rows[system.name], system.wavs, svg, source)
+        results.append(shown)
     paths = write_report(results, out, title=title, facts=facts, n_examples=n_examples)
     lines = [result.line for result in results]
     console.print(rich_table(lines, title))
@@ -199,7 +145,9 @@ def report_systems(
 
 
 def _card(folder: Path) -> dict[str, Any]:
-    card = read_json(folder / "system.json") or {}
+    card = (read_json(folder / "system.json") or {}) | {
+        "protocol": read_json(folder / "protocol.json")
+    }
     ce = read_json(folder / "ce.json")
     if ce and ce.get("nats_per_token") is not None:
         card |= {"ce": ce["nats_per_token"], "ce_shuffled": ce["shuffled_nats_per_token"]}
@@ -248,8 +196,8 @@ def write_manifest(
     content = manifest(
         config=config,
         meta_sha256=items_sha256,
-        systems={system.name: system.voicer.card() for system in systems},
-        metrics={m: getattr(getattr(scorers, m), "key", None) for m in ("asr", "speaker", "mos")},
+        systems={system.name: system.card() for system in systems},
+        protocol=protocol(scorers),
         seed_index=seed_index,
         device=device,
     )

@@ -15,8 +15,8 @@ from markupsafe import Markup
 
 from eval.files import write_text
 from eval.leaderboard import Line, columns_for, to_csv, to_markdown
-from eval.metrics.wer import normalise_seedtts, word_diff
-from eval.synthesize import wav_path
+from eval.metrics.profiles import PROFILES
+from eval.metrics.wer import DiffPart, word_diff
 
 MAX_AUDIO_S = 30.0  # a runaway sentence must not blow up the page
 
@@ -28,7 +28,7 @@ class SystemResult:
     line: Line
     card: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
-    folder: Path
+    wavs: Path
     curves_svg: str | None = None
     curves_source: str | None = None
 
@@ -130,16 +130,12 @@ def _examples(results: Sequence[SystemResult], n_examples: int) -> list[dict[str
 def _version(result: SystemResult, row: Mapping[str, Any]) -> dict[str, Any]:
     """One player: audio, transcript with its differences, scores."""
     transcript = row["transcript"]
-    differences = (
-        word_diff(normalise_seedtts(row["text"]), normalise_seedtts(transcript))
-        if transcript is not None
-        else []
-    )
+    differences = aligned(row, result.card) if transcript is not None else []
     return {
         "system": result.line.system,
         "status": row["status"],
         "detail": row["detail"],
-        "audio": audio_data_uri(wav_path(result.folder, row["utterance"])),
+        "audio": audio_data_uri(result.wavs / f"{row['utterance']}.wav"),
         "diff": differences,
         "transcript": transcript,
         "wer": row["wer"],
@@ -147,6 +143,14 @@ def _version(result: SystemResult, row: Mapping[str, Any]) -> dict[str, Any]:
         "mos": row["mos"],
         "hit_max": row["hit_max"],
     }
+
+
+def aligned(row: Mapping[str, Any], card: Mapping[str, Any]) -> list[DiffPart]:
+    """The text and what was heard word by word, as the system's protocol compares them."""
+    rules = card["protocol"]
+    profile, language = PROFILES[rules["profile"]], rules["language"]
+    heard = profile.hypothesis(row["transcript"], language)
+    return word_diff(profile.normalise(row["text"], language), heard)
 
 
 def audio_data_uri(path: Path) -> str | None:

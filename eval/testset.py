@@ -103,6 +103,14 @@ def one_item(text: str, prompt_wav: str | Path, prompt_text: str | None) -> tupl
     return (Item("speech", text, prompt_text or "", path, None, line=1),)
 
 
+def parse_shard(text: str) -> tuple[int, int]:
+    """ "2/8" -> (2, 8). Raises InputError for anything but 0 <= i < n."""
+    index, slash, count = str(text).partition("/")
+    if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
+        raise InputError(f"shard is i/n with 0 <= i < n, not {text!r}")
+    return int(index), int(count)
+
+
 def with_recording(items: Sequence[Item]) -> tuple[Item, ...]:
     """The items whose original recording exists: the list for `recordings` and `codec`."""
     return tuple(item for item in items if item.recording is not None and item.recording.is_file())

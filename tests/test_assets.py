@@ -14,7 +14,8 @@ from data.mini_assets import MAX_BYTES
 from eval.cross_entropy import cross_entropy, read_held_out
 from eval.files import sha256_file
 from eval.metrics.asr import WhisperASR
-from eval.metrics.wer import normalise_seedtts, word_errors
+from eval.metrics.profiles import PROFILES
+from eval.metrics.wer import word_errors
 from eval.testset import read_meta
 from mamtra.lm.checkpoint import load_lm
 from mamtra.speech import load_codec
@@ -24,7 +25,8 @@ ASSETS = Path(__file__).parents[1] / "assets/mini"
 
 
 def corpus_wer(pairs) -> float:
-    counts = [word_errors(*map(normalise_seedtts, pair)) for pair in pairs]
+    normalise = PROFILES["seedtts"].normalise
+    counts = [word_errors(*(normalise(text, "en") for text in pair)) for pair in pairs]
     return sum(c.errors for c in counts) / sum(c.reference_words for c in counts)
 
 

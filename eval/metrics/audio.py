@@ -5,8 +5,10 @@ Legend: N samples.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,12 @@ class Audio:
     detail: str
     wave: np.ndarray | None
     duration_s: float
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the waveform: equal for files of other formats that hold the same samples."""
+        assert self.wave is not None, "only usable audio has a hash"
+        return hashlib.sha256(self.wave.tobytes()).hexdigest()
 
 
 def read_audio(path: str | os.PathLike[str]) -> Audio:

@@ -1,28 +1,11 @@
-"""Word error rate with the text normaliser of seed-tts-eval (English).
-
-Source: seed-tts-eval `run_wer.py`. Every character of zhon's Chinese punctuation and of ASCII
-punctuation is deleted, not replaced by a space, except the ASCII apostrophe; then one pass turns
-double spaces into single ones; then lower case. Numbers are left as they are.
-"""
+"""Word error counts of normalised texts (`eval.metrics.profiles`), by jiwer."""
 
 from __future__ import annotations
 
-import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jiwer
-
-# The set that zhon names `hanzi.punctuation`, by Unicode block.
-_HANZI_PUNCTUATION = (
-    "\uff02\uff03\uff04\uff05\uff06\uff07\uff08\uff09\uff0a\uff0b\uff0c\uff0d\uff0f\uff1a\uff1b\uff1c"
-    "\uff1d\uff1e\uff20\uff3b\uff3c\uff3d\uff3e\uff3f\uff40\uff5b\uff5c\uff5d\uff5e\uff5f\uff60"
-    "\uff62\uff63\uff64\u3000\u3001\u3003\u3008\u3009\u300a\u300b\u300c\u300d\u300e\u300f\u3010\u3011"
-    "\u3014\u3015\u3016\u3017\u3018\u3019\u301a\u301b\u301c\u301d\u301e\u301f\u3030\u303e\u303f"
-    "\u2013\u2014\u2018\u2019\u201b\u201c\u201d\u201e\u201f\u2026\u2027\ufe4f\ufe51\ufe54\u00b7"
-    "\uff01\uff1f\uff61\u3002"
-)
-_DELETED = str.maketrans("", "", (_HANZI_PUNCTUATION + string.punctuation).replace("'", ""))
 
 
 @dataclass(frozen=True)
@@ -51,11 +34,6 @@ class DiffPart:
     kind: str
     reference: tuple[str, ...]
     hypothesis: tuple[str, ...]
-
-
-def normalise_seedtts(text: str) -> str:
-    """seed-tts-eval's normaliser for English."""
-    return text.translate(_DELETED).replace("  ", " ").lower()
 
 
 def word_errors(reference: str, hypothesis: str) -> WordErrors:

@@ -53,11 +53,12 @@ def page(tmp_path):
             soundfile.write(folder / "wavs" / f"u{i}.wav", wave, 16000)
             rows.append(row(f"u{i}", f"say {EVIL} now", f"say {EVIL} wow", 1))
         card = {"layer_plan": plan, "n_parameters": 1000, "ce": 3.0, "ce_shuffled": 4.5}
+        card["protocol"] = {"profile": "seedtts", "language": "en"}
         line = leaderboard_line(system, card, rows)
         metrics = tmp_path / "metrics.csv"
         metrics.write_text("step,loss,ce,val_loss\n10,3.0,2.0,\n20,2.5,1.5,\n20,,,2.4\n")
         svg = curves_svg(read_curves(metrics))
-        results.append(SystemResult(line, card, rows, folder, svg, str(metrics)))
+        results.append(SystemResult(line, card, rows, folder / "wavs", svg, str(metrics)))
     paths = write_report(results, tmp_path, title=EVIL, facts={"set": EVIL}, n_examples=2)
     return paths[2]
 

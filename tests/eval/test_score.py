@@ -1,13 +1,17 @@
 """Scoring with counting stand-ins for the metric models: statuses, caching, isolation of faults."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 from rich.console import Console
 
-from eval.score import STATUSES, Cache, Scorers, score
+from eval.files import InputError
+from eval.metrics.profiles import PROFILES
+from eval.score import STATUSES, score
+from eval.scorers import Cache, Scorers
 from eval.testset import Item
 
 RATE_HZ = 16_000
@@ -64,10 +68,12 @@ def items(world, names="abc", text="Hello, world!"):
     ]
 
 
-def run(world, these, asr=None, rows=None):
-    scorers = Scorers(asr or CountingASR(), PitchSpeaker(), PeakMOS(), Cache(world / "cache"))
-    console = Console(quiet=True)
-    return score(these, world / "out", scorers, rows or {}, name="s", console=console), scorers
+def run(world, these, asr=None, rows=None, profile="seedtts", detector=None, shard=(0, 1)):
+    models = (asr or CountingASR(), PitchSpeaker(), PeakMOS(), Cache(world / "cache"))
+    scorers = Scorers(*models, PROFILES[profile], "en", detector)
+    options = {"name": "s", "console": Console(quiet=True), "shard": shard}
+    rows = score(these, world / "out/wavs", world / "out", scorers, rows or {}, **options)
+    return rows, scorers
 
 
 def test_good_rows_carry_every_metric(world):
@@ -151,3 +157,135 @@ def test_a_failed_synthesis_says_so(world):
     (world / "out" / "wavs" / "a.wav").unlink()
     rows, _ = run(world, items(world), rows={"a": {"error": "ValueError: no tokens"}})
     assert rows[0]["status"] == "missing" and "no tokens" in rows[0]["detail"]
+
+
+@pytest.mark.parametrize("n_shards", [1, 2, 3, 7])
+def test_shards_merge_into_the_same_bytes_and_lose_nothing(world, n_shards):
+    run(world, items(world))
+    whole = (world / "out/scores.jsonl").read_bytes()
+    (world / "out/scores.jsonl").unlink()
+    found = [run(world, items(world), shard=(i, n_shards))[0] for i in reversed(range(n_shards))]
+    assert [rows is None for rows in found] == [True] * (n_shards - 1) + [False]
+    assert (world / "out/scores.jsonl").read_bytes() == whole
+
+
+def test_shards_of_another_list_are_refused(world):
+    run(world, items(world), shard=(0, 2))
+    with pytest.raises(InputError, match="delete scores"):
+        run(world, items(world, "ab"), shard=(1, 2))
+
+
+def test_another_profile_asks_no_model_and_counts_its_own_way(world):
+    these = items(world, text="Hello, world's!")
+    seed, _ = run(world, these, CountingASR("hello worlds"))
+    f5, scorers = run(world, these, CountingASR("raise"), profile="f5")
+    assert scorers.cache.calls == 0
+    assert (seed[0]["wer"], f5[0]["wer"]) == (0.5, 0.0)
+
+
+def test_equal_audio_in_another_format_is_not_scored_again(world):
+    run(world, items(world))
+    path = world / "out/wavs/a.wav"
+    wave, _ = soundfile.read(path, dtype="float32")
+    soundfile.write(path, wave, RATE_HZ, subtype="FLOAT")
+    _, scorers = run(world, items(world))
+    assert scorers.cache.calls == 0
+
+
+class NoSpeech:
+    key = "vad-none"
+
+    def spans(self, wave):
+        return [] if np.abs(wave).max() < 0.2 else [(0, len(wave) // 2)]
+
+
+def test_what_is_heard_in_noise_counts_as_all_words_lost(world):
+    noise = 0.1 * np.random.default_rng(0).uniform(-1, 1, 8000)
+    soundfile.write(world / "out/wavs/b.wav", noise, RATE_HZ)
+    rows, _ = run(world, items(world), CountingASR("a lot of words here"), detector=NoSpeech())
+    assert rows[1]["flags"] == ["no_speech"]
+    assert rows[1]["wer"] == 2.5 and rows[1]["guarded_errors"] == rows[1]["reference_words"] == 2
+    assert rows[0]["flags"] == [] and rows[0]["guarded_errors"] == 5
+    assert rows[0]["silence_end_s"] == 0.25
+
+
+def test_a_loop_costs_a_sentence_at_most_its_words(world):
+    rows, _ = run(world, items(world), CountingASR("thank you so much " * 56))
+    assert rows[0]["flags"] == ["loop"] and rows[0]["wer"] > 100
+    assert rows[0]["guarded_errors"] == 2
+
+
+def test_trailing_silence_is_reported(world):
+    path = world / "out/wavs/a.wav"
+    run(world, items(world), detector=NoSpeech())
+    wave, _ = soundfile.read(path)
+    soundfile.write(path, np.concatenate([wave, np.zeros(RATE_HZ)]), RATE_HZ)
+
+    class FirstHalf(NoSpeech):
+        def spans(self, wave):
+            return [(0, 4000)]
+
+    rows, _ = run(world, items(world), detector=FirstHalf())
+    assert rows[0]["silence_end_s"] == 1.25 and rows[2]["silence_end_s"] == 0.25
+
+
+def test_the_recordings_voice_is_compared_too(world):
+    these = [replace(item, recording=world / "high.wav") for item in items(world)]
+    rows, _ = run(world, these)
+    assert rows[1]["sim_recording"] == pytest.approx(1.0) and rows[0]["sim_recording"] < 0.9
+    assert run(world, items(world))[0][0]["sim_recording"] is None
+
+
+FAULTS = {
+    "truncated": lambda p: p.write_bytes(p.read_bytes()[:20]),
+    "no_bytes": lambda p: p.write_bytes(b""),
+    "no_samples": lambda p: soundfile.write(p, np.zeros(0), RATE_HZ),
+    "nan": lambda p: soundfile.write(p, np.full(1000, np.nan), RATE_HZ, subtype="FLOAT"),
+    "infinite": lambda p: soundfile.write(p, np.full(1000, np.inf), RATE_HZ, subtype="FLOAT"),
+    "zeros": lambda p: soundfile.write(p, np.zeros(1000), RATE_HZ),
+    "stereo": lambda p: soundfile.write(p, np.stack([tone(200)] * 2, axis=1), RATE_HZ),
+    "rate_8000": lambda p: soundfile.write(p, tone(200), 8000),
+    "rate_22050": lambda p: soundfile.write(p, tone(200), 22050),
+    "rate_24000": lambda p: soundfile.write(p, tone(200), 24000),
+    "rate_48000": lambda p: soundfile.write(p, tone(200), 48000),
+    "float": lambda p: soundfile.write(p, tone(200), RATE_HZ, subtype="DOUBLE"),
+    "twenty_ms": lambda p: soundfile.write(p, tone(200, 0.02), RATE_HZ),
+    "missing": lambda p: p.unlink(),
+    "text": lambda p: p.write_text("this is no sound"),
+}
+STATUS_OF = {
+    "truncated": "corrupt",
+    "no_bytes": "corrupt",
+    "no_samples": "empty",
+    "nan": "nan",
+    "infinite": "nan",
+    "zeros": "silent",
+    "missing": "missing",
+    "text": "corrupt",
+}
+
+
+@pytest.fixture
+def many(world):
+    """An utterance per fault, each with a good wav, besides the three."""
+    for name in FAULTS:
+        soundfile.write(world / f"out/wavs/{name}.wav", tone(200), RATE_HZ)
+    return items(world, [*"abc", *FAULTS])
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, "all"])
+def test_fifteen_bad_files_alone_and_together(world, many, fault):
+    good = {row["utterance"]: row for row in run(world, many)[0]}
+    hit = set(FAULTS) if fault == "all" else {fault}
+    for name in hit:
+        FAULTS[name](world / f"out/wavs/{name}.wav")
+    for row in run(world, many)[0]:
+        name = row["utterance"]
+        if name not in hit:
+            assert row == good[name]
+            continue
+        assert row["status"] == STATUS_OF.get(name, "ok")
+        if name in STATUS_OF:
+            assert row["wer"] == 1.0 and row["mos"] is None and row["sim_prompt"] is None
+        else:
+            assert row["wer"] == 0.0 and row["mos"] is not None

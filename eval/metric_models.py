@@ -1,0 +1,79 @@
+"""Names of metric models in a configuration -> the models, which load their weights at their first use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from eval.files import InputError
+from eval.metrics.asr import WhisperASR
+from eval.metrics.asr_openai import OpenAIWhisperASR
+from eval.metrics.asr_paraformer import MODEL, ParaformerASR
+from eval.metrics.asr_transformers import TransformersWhisperASR
+from eval.metrics.guard import SpeechDetector
+from eval.metrics.mos import DistillMOS
+from eval.metrics.mos_dnsmos import DNSMOS
+from eval.metrics.profiles import profile_of
+from eval.metrics.speaker import GE2ESpeaker
+from eval.metrics.speaker_ecapa import SOURCE, ECAPASpeaker
+from eval.scorers import ASR, MOS, Cache, Scorers, Speaker
+
+MOS_MODELS = {"distillmos": DistillMOS, "dnsmos": DNSMOS}
+
+
+def load_asr(name: str, language: str, device: str, threads: int) -> ASR:
+    """`tiny.en`, `openai:large-v3`, `transformers:openai/whisper-large-v3`, `paraformer[:<folder>]`.
+
+    Raises:
+        InputError: a recogniser that does not know the language.
+    """
+    tool, _, model = name.partition(":")
+    if tool == "openai":
+        return OpenAIWhisperASR(model, language, device)
+    if tool == "transformers":
+        return TransformersWhisperASR(model, language, device)
+    if tool == "paraformer":
+        if language != "zh":
+            raise InputError("asr=paraformer reads Chinese only; for English choose a Whisper")
+        return ParaformerASR(model or MODEL, device)
+    if language != "en":
+        raise InputError(f"asr={name} reads English here; for {language}: asr=paraformer")
+    return WhisperASR(name, cpu_threads=threads)
+
+
+def load_speaker(name: str | None, device: str) -> Speaker | None:
+    """`ge2e`, `ecapa`, `ecapa=<folder>`, or None. Raises InputError for another name."""
+    tool, _, where = (name or "").partition("=")
+    if not tool:
+        return None
+    if tool == "ge2e":
+        return GE2ESpeaker()
+    if tool == "ecapa":
+        return ECAPASpeaker(where or SOURCE, device)
+    raise InputError(f"unknown speaker encoder {name!r}; valid: ge2e, ecapa, ecapa=<folder>")
+
+
+def load_mos(name: str | None) -> MOS | None:
+    """`distillmos`, `dnsmos`, or None. Raises InputError for another name."""
+    if name is None:
+        return None
+    if name not in MOS_MODELS:
+        raise InputError(f"unknown MOS model {name!r}; valid: {', '.join(MOS_MODELS)}")
+    return MOS_MODELS[name]()
+
+
+def load_scorers(s: dict[str, Any], language: str) -> Scorers:
+    """What evaluate.py's configuration asks for. Raises InputError, naming what is valid."""
+    try:
+        profile = profile_of(s["profile"], language)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return Scorers(
+        load_asr(s["asr"], language, s["device"], s["threads"]),
+        load_speaker(s["speaker"], s["device"]),
+        load_mos(s["mos"]),
+        Cache(Path(s["cache"])),
+        profile,
+        language,
+        SpeechDetector(),
+    )

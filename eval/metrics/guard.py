@@ -1,0 +1,76 @@
+"""What can be wrong with a transcript: nothing was said, or the recogniser went round in circles.
+
+The detector of speech is Silero's, whose weights are in the faster-whisper wheel. N samples at 16 kHz.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from importlib.metadata import version
+from itertools import pairwise
+
+import numpy as np
+
+SAMPLE_RATE_HZ = 16_000
+WINDOW_S = 30.0  # what Whisper hears at once
+MIN_CHUNK_S = 15.0  # a long clip is cut at the longest pause between these two
+MAX_COMPRESSION = 2.4  # Whisper's own sign of a loop (openai-whisper transcribe.py)
+MIN_LOOP_WORDS = 12
+
+Span = tuple[int, int]  # first and last sample of a stretch of speech
+
+
+class SpeechDetector:
+    """Where somebody speaks."""
+
+    @property
+    def key(self) -> str:
+        """Names everything that the spans depend on besides the audio."""
+        return f"vad-silero-faster-whisper-{version('faster-whisper')}"
+
+    def spans(self, wave: np.ndarray) -> list[Span]:
+        """(N,) float32 at 16 kHz -> stretches of speech, in order; none in silence or noise."""
+        from faster_whisper.vad import VadOptions, get_speech_timestamps
+
+        options = VadOptions(
+            min_speech_duration_ms=30, min_silence_duration_ms=100, speech_pad_ms=0
+        )
+        found = get_speech_timestamps(wave, options)
+        return [(int(span["start"]), int(span["end"])) for span in found]
+
+
+def loops(transcript: str) -> bool:
+    """Whether a transcript repeats itself as a recogniser does that is stuck."""
+    if len(transcript.split()) < MIN_LOOP_WORDS:
+        return False
+    content = transcript.encode()
+    return len(content) / len(zlib.compress(content)) > MAX_COMPRESSION
+
+
+def chunks(n_samples: int, spans: list[Span]) -> list[Span]:
+    """A clip as parts of at most 30 s, cut in the longest pause of the second half of each window.
+
+    Without a pause there it is cut at 30 s: a word may break.
+    """
+    window, least = int(WINDOW_S * SAMPLE_RATE_HZ), int(MIN_CHUNK_S * SAMPLE_RATE_HZ)
+    pauses = [(a[1], b[0]) for a, b in pairwise(spans)]
+    parts, start = [], 0
+    while n_samples - start > window:
+        middles = [
+            (after - before, (before + after) // 2)
+            for before, after in pauses
+            if start + least <= (before + after) // 2 <= start + window
+        ]
+        cut = max(middles)[1] if middles else start + window
+        parts.append((start, cut))
+        start = cut
+    return [*parts, (start, n_samples)]
+
+
+def transcribe_long(
+    wave: np.ndarray, spans: list[Span], transcribe: Callable[[np.ndarray], str]
+) -> str:
+    """The transcript of a clip of any length: its parts are read by themselves, none sees another's text."""
+    parts = (transcribe(wave[start:end]) for start, end in chunks(len(wave), spans))
+    return " ".join(part for part in parts if part)

@@ -1,0 +1,70 @@
+"""The metric models of one evaluation behind small interfaces, and the cache of what they said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from eval.files import read_json, write_json
+from eval.metrics.guard import SpeechDetector
+from eval.metrics.profiles import Profile
+
+
+class ASR(Protocol):
+    """Speech to text; see `eval.metrics.asr.WhisperASR`."""
+
+    @property
+    def key(self) -> str: ...
+    def transcribe(self, wave: np.ndarray) -> str: ...
+
+
+class Speaker(Protocol):
+    """Speaker embeddings; see `eval.metrics.speaker.GE2ESpeaker`."""
+
+    @property
+    def key(self) -> str: ...
+    def embed(self, wave: np.ndarray) -> np.ndarray: ...
+
+
+class MOS(Protocol):
+    """Opinion scores; see `eval.metrics.mos.DistillMOS`."""
+
+    @property
+    def key(self) -> str: ...
+    def score(self, wave: np.ndarray) -> float: ...
+
+
+class Cache:
+    """Metric values on disk: `<root>/<metric key>/<first 2 digits>/<sha256 of the audio>.json`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.calls = 0  # model calls since construction
+
+    def get(self, key: str, sha256: str, compute: Callable[[], Any]) -> Any:
+        """The cached value, or `compute()` stored. A damaged entry is computed again."""
+        path = self.root / key / sha256[:2] / f"{sha256}.json"
+        entry = read_json(path)
+        if isinstance(entry, dict) and "value" in entry:
+            return entry["value"]
+        self.calls += 1
+        value = compute()
+        write_json(path, {"value": value})
+        return value
+
+
+@dataclass(frozen=True)
+class Scorers:
+    """The metric models and their cache; a metric without a model is left out of the rows."""
+
+    asr: ASR
+    speaker: Speaker | None
+    mos: MOS | None
+    cache: Cache
+    profile: Profile
+    language: str = "en"
+    detector: SpeechDetector | None = None
