@@ -43,6 +43,14 @@ class Line:
     tokens_per_s: float | None
     rtf: float | None
     hit_max: int | None
+    perfect: float | None  # share of utterances without an error
+    wer_mean_below_half: (
+        float | None
+    )  # mean over those of at most 50 %, which forks of seed-tts-eval print
+    above_half: int | None  # how many that leaves out
+    wer_guarded: float | None  # corpus rate with the recogniser's inventions capped (`eval.score`)
+    sim_recording: float | None
+    flags: Mapping[str, int]
     baseline: str | None = None
     difference: Interval | None = field(default=None)
 
@@ -56,6 +64,7 @@ def leaderboard_line(system: str, card: Row, rows: Sequence[Row]) -> Line:
     """
     scored = _scored(rows)
     errors = [word_errors_of(row) for row in scored]
+    below = [e for e in errors if e.wer <= 0.5]
     with_lm = [row for row in rows if row["lm_s"] is not None and row["status"] != "missing"]
     lm_s = sum(row["lm_s"] for row in with_lm)
     speech_s = sum(row["duration_s"] for row in with_lm)
@@ -78,6 +87,14 @@ def leaderboard_line(system: str, card: Row, rows: Sequence[Row]) -> Line:
         tokens_per_s=sum(row["n_tokens"] for row in with_lm) / lm_s if lm_s else None,
         rtf=(lm_s + sum(row["vocode_s"] for row in with_lm)) / speech_s if speech_s else None,
         hit_max=sum(bool(row["hit_max"]) for row in with_lm) if with_lm else None,
+        perfect=sum(e.errors == 0 for e in errors) / len(errors) if errors else None,
+        wer_mean_below_half=utterance_mean(below) if below else None,
+        above_half=len(errors) - len(below) if errors else None,
+        wer_guarded=sum(row["guarded_errors"] for row in scored) / corpus(errors).reference_words
+        if errors
+        else None,
+        sim_recording=_mean(rows, "sim_recording"),
+        flags=dict(Counter(flag for row in rows for flag in row["flags"])),
     )
 
 
@@ -246,8 +263,14 @@ def to_csv(lines: Sequence[Line]) -> str:
             "deletions": counts and counts.deletions,
             "insertions": counts and counts.insertions,
             "reference_words": counts and counts.reference_words,
+            "wer_guarded": line.wer_guarded,
+            "perfect": line.perfect,
+            "wer_mean_below_half": line.wer_mean_below_half,
+            "above_half": line.above_half,
+            "flags": " ".join(f"{name}={n}" for name, n in sorted(line.flags.items())) or None,
             "sim_prompt": line.sim_prompt,
             "sim_other": line.sim_other,
+            "sim_recording": line.sim_recording,
             "mos": line.mos,
             "ce": line.ce,
             "ce_shuffled": line.ce_shuffled,

@@ -63,28 +63,36 @@ def render_html(
     n_examples: int = 5,
 ) -> str:
     """The whole page as text. Everything that comes from data is escaped."""
-    environment = Environment(
+    lines = [result.line for result in results]
+    columns = columns_for(lines)
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            title=title,
+            facts=facts,
+            headers=[header for header, _ in columns],
+            table=[[text(line) for _, text in columns] for line in lines],
+            intervals=_intervals(lines),
+            results=results,
+            examples=_examples(results, n_examples),
+            curves=[
+                (result.line.system, Markup(result.curves_svg), result.curves_source)
+                for result in results
+                if result.curves_svg
+            ],
+        )
+    )
+
+
+def environment() -> Environment:
+    """The templates, which escape whatever they are given."""
+    return Environment(
         loader=PackageLoader("eval"),
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-    lines = [result.line for result in results]
-    columns = columns_for(lines)
-    return environment.get_template("report.html.j2").render(
-        title=title,
-        facts=facts,
-        headers=[header for header, _ in columns],
-        table=[[text(line) for _, text in columns] for line in lines],
-        intervals=_intervals(lines),
-        results=results,
-        examples=_examples(results, n_examples),
-        curves=[
-            (result.line.system, Markup(result.curves_svg), result.curves_source)
-            for result in results
-            if result.curves_svg
-        ],
     )
 
 
@@ -153,8 +161,8 @@ def aligned(row: Mapping[str, Any], card: Mapping[str, Any]) -> list[DiffPart]:
     return word_diff(profile.normalise(row["text"], language), heard)
 
 
-def audio_data_uri(path: Path) -> str | None:
-    """A wav as a `data:` URI in FLAC: lossless, half the size, played by every current browser.
+def audio_data_uri(path: Path, form: str = "FLAC") -> str | None:
+    """A wav as a `data:` URI in FLAC (lossless, half the size) or MP3 (a tenth); every browser plays both.
 
     None when the file cannot be read or has no samples.
     """
@@ -166,5 +174,6 @@ def audio_data_uri(path: Path) -> str | None:
         return None
     buffer = io.BytesIO()
     clip = samples[: int(MAX_AUDIO_S * rate_hz)]
-    soundfile.write(buffer, clip, rate_hz, format="FLAC", subtype="PCM_16")
-    return "data:audio/flac;base64," + base64.b64encode(buffer.getvalue()).decode()
+    soundfile.write(buffer, clip, rate_hz, format=form)
+    kind = {"FLAC": "flac", "MP3": "mpeg"}[form]
+    return f"data:audio/{kind};base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -242,11 +243,14 @@ def _cluster_sums(members: NDArray, errors: NDArray, words: NDArray) -> NDArray[
     return sums.astype(np.float64)
 
 
+@lru_cache(maxsize=4)  # a board asks for the same draws once per system; they take its longest step
 def _resample_counts(n_clusters: int, n_resamples: int, seed: int) -> NDArray[np.float64]:
-    """How often each cluster is drawn: (R, C), rows sum to C."""
+    """How often each cluster is drawn: (R, C), rows sum to C. Not to be written to: it is shared."""
     generator = np.random.default_rng(seed)
     chances = np.full(n_clusters, 1 / n_clusters)
-    return generator.multinomial(n_clusters, chances, size=n_resamples).astype(np.float64)
+    counts = generator.multinomial(n_clusters, chances, size=n_resamples).astype(np.float64)
+    counts.flags.writeable = False
+    return counts
 
 
 def _ratio(numerator: NDArray, denominator: NDArray) -> NDArray[np.float64]:
