@@ -1,4 +1,4 @@
-"""Synthesise, score, report, compare: `python evaluate.py model=runs/x/student` (configs/evaluate.yaml)."""
+"""Synthesise, score, report, compare, board: `python evaluate.py model=...` (configs/evaluate.yaml)."""
 
 import sys
 from pathlib import Path
@@ -10,10 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from eval.build import System, build_systems, name_systems, wav_system
-from eval.compare import compare
 from eval.files import InputError, sha256_bytes, sha256_file
 from eval.leaderboard import coverage
 from eval.metric_models import load_scorers
+from eval.over_results import OVER_RESULTS
 from eval.pipeline import (
     STAGES,
     report_systems,
@@ -40,11 +40,11 @@ def systems_of(s: dict[str, Any], items: tuple[Item, ...], console: Console) -> 
 def run(s: dict[str, Any], console: Console) -> int:
     """Run the asked stages; the exit code. Everything that can be checked without a model is checked first."""
     stage, out, text = s["stage"], Path(s["out"]), s["text"]
-    if stage == "compare":
-        compare(Path(s["results"]), s["baseline"], console, margin=s["margin"])
+    if stage in OVER_RESULTS:
+        OVER_RESULTS[stage](s, console)
         return 0
     if stage not in STAGES:
-        raise InputError(f"unknown stage {stage!r}; valid: {', '.join((*STAGES, 'compare'))}")
+        raise InputError(f"unknown stage {stage!r}; valid: {', '.join((*STAGES, *OVER_RESULTS))}")
     if text is not None and s["prompt"] is None:
         raise InputError("text= needs prompt=<file>, and prompt_text= unless cross_lingual=true")
     meta, shard = Path(s["testset"]["meta"]), parse_shard(s["shard"])
