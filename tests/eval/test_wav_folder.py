@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,28 @@ def test_a_folder_of_wavs_from_validation_to_comparison(wavs, tmp_path):
     assert compared["system"][0] == "half" and compared["wer_difference"][0] > 0.2
     manifest = json.loads((first / "manifest.json").read_text())
     assert manifest["protocol"]["profile"] == "seedtts" and len(manifest["meta_sha256"]) == 64
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_a_killed_evaluation_ends_with_the_same_bytes(wavs, tmp_path):
+    def command(name: str) -> list[str]:
+        given = [f"wavs={wavs}", "name=x", f"out={tmp_path / name}", f"cache={tmp_path / name}-cache"]
+        options = [f"limit={LIMIT}", "mos=null", "threads=1", "testset.tokens=null"]
+        return [sys.executable, str(ROOT / "evaluate.py"), *options, *given]
+
+    subprocess.run(command("whole"), check=True, capture_output=True, cwd=ROOT)
+    running = subprocess.Popen(command("cut"), stdout=subprocess.DEVNULL, cwd=ROOT)
+    for _ in range(600):  # until a transcript or two are there
+        if len(list((tmp_path / "cut-cache").glob("asr-*/*/*.json"))) >= 2:
+            break
+        time.sleep(0.1)
+    running.kill()
+    assert running.wait() == -9 and not (tmp_path / "cut/leaderboard.csv").exists()
+    done = subprocess.run(command("cut"), check=True, capture_output=True, text=True, cwd=ROOT)
+    assert ", 0 model calls" not in done.stdout and "model calls" in done.stdout
+    for name in ("leaderboard.csv", "leaderboard.md", "x/scores.jsonl"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_folders_that_will_not_do(wavs, tmp_path):
