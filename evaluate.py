@@ -33,7 +33,8 @@ def systems_of(s: dict[str, Any], items: tuple[Item, ...], console: Console) -> 
         return [wav_system(name, Path(s["wavs"]), items, out, console)]
     models = name_systems(s["models"] or ([s["model"]] if s["model"] else []))
     options = {name: s[name] for name in ("seed_index", "device", "batch", "cross_lingual")}
-    options["sampling"] = s["system"]["sampling"] | {"split": s["split"]}
+    # Named only where it is not the default, so that it does not outdate what was synthesised before.
+    options["sampling"] = s["system"]["sampling"] | ({} if s["split"] else {"split": False})
     return build_systems(models, items, out, codec_folder=Path(s["system"]["codec"]), **options)
 
 

@@ -80,7 +80,12 @@ def test_a_folder_of_wavs_from_validation_to_comparison(wavs, tmp_path):
 @pytest.mark.slow
 def test_a_killed_evaluation_ends_with_the_same_bytes(wavs, tmp_path):
     def command(name: str) -> list[str]:
-        given = [f"wavs={wavs}", "name=x", f"out={tmp_path / name}", f"cache={tmp_path / name}-cache"]
+        given = [
+            f"wavs={wavs}",
+            "name=x",
+            f"out={tmp_path / name}",
+            f"cache={tmp_path / name}-cache",
+        ]
         options = [f"limit={LIMIT}", "mos=null", "threads=1", "testset.tokens=null"]
         return [sys.executable, str(ROOT / "evaluate.py"), *options, *given]
 
