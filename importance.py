@@ -132,21 +132,21 @@ def restored(s: Any, teacher: SpeechLM, layer: int | None, run: RunFolder) -> Sp
     """The briefly distilled student whose only attention layer is `layer`."""
     plan = restored_plan(teacher.sizes.n_layers, layer)
     inputs = {"tokens": Path(s["paths"]["tokens"]), "teacher": Path(s["paths"]["teacher"])}
-    if s["init"] == LAYERWISE:
+    if s["start"] == LAYERWISE:
         inputs[LAYERWISE] = Path(s["layerwise"])
 
     def build() -> tuple[DistillModule, TokenDataModule]:
         tokens = tokens_of(s, teacher.speech_vocab, s["train_tokens"])
-        mixers = load_lm(s["layerwise"]) if s["init"] == LAYERWISE else None
+        mixers = load_lm(s["layerwise"]) if s["start"] == LAYERWISE else None
         student, report = build_student(
-            teacher, plan, s["init"], tokens.calibration_batch(), mixers=mixers
+            teacher, plan, s["start"], tokens.calibration_batch(), mixers=mixers
         )
         fresh = report.fresh_parameter_names
         return DistillModule(
             teacher, student, Objective(**s["objective"]), s["optimizer"], fresh
         ), tokens
 
-    names = ("seed", "steps", "trainer", "batch", "train_tokens", "init", "objective", "optimizer")
+    names = ("seed", "steps", "trainer", "batch", "train_tokens", "start", "objective", "optimizer")
     train_in(
         run, build, {name: s[name] for name in names} | {"plan": plan}, inputs, overwrite=False
     )

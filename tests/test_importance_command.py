@@ -10,7 +10,7 @@ from mamtra.transfer.scores import load_scores
 
 ROOT = Path(__file__).parents[1]
 SHORT = (
-    "init=calibrated",
+    "start=calibrated",
     "steps=2",
     "trainer.val_every=2",
     "trainer.log_every=1",
