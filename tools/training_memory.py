@@ -1,12 +1,13 @@
 """Memory of a distillation step against the positions of its batch, on a CPU.
 
-python -m tools.training_memory [layers=4] [row=256] [rows=2,4,8,16] [positions=40000] [out=results/cosyvoice2]
+python -m tools.training_memory [layers=4] [row=256] [rows=2,4,8,16] [chunk=256] [positions=40000] [out=<folder>]
 
 CosyVoice 2's width and speech vocabulary with `layers` of its 24 layers, 1:1, fp32. Each point is one step
 (teacher forward, student forward and backward, the recipe's three losses) in a process of its own; counted is
 what its largest resident memory exceeds that of the loaded models by. A line through the points, per layer and
-for the rest, gives the 24-layer model at `positions`. Three ways: plain, the logits in chunks of 4,096
-positions, and with that the layers recomputed for their gradient, as experiment=cosyvoice2_explore does.
+for the rest, gives the 24-layer model at `positions`. Three ways: plain, the logits in chunks, and with that the
+layers recomputed for their gradient, as experiment=cosyvoice2_explore does with chunks of 4,096 positions. The
+chunks are smaller here, because the batches are.
 """
 
 import json
@@ -15,6 +16,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,11 +29,8 @@ from mamtra.lm.speech_lm import SpeechLM
 from mamtra.text.qwen import QwenTokenizer
 from mamtra.transfer.cosyvoice2 import N_PARAMETERS, SIZES, SPEECH_VOCAB
 
-WAYS = {
-    "plain": {"logit_chunk": None, "recompute": False},
-    "chunked logits": {"logit_chunk": 4096, "recompute": False},
-    "chunked logits, recomputed layers": {"logit_chunk": 4096, "recompute": True},
-}
+PLAIN, CHUNKED, RECOMPUTED = "plain", "chunked logits", "chunked logits, recomputed layers"
+WAYS = (PLAIN, CHUNKED, RECOMPUTED)
 TEXT_VOCAB = 1000  # its gradient is no activation: a small table leaves room to measure
 FULL = Objective(1.0, 1.0, 1.0, "last_hidden", "forward", 0.1)
 
@@ -41,7 +40,12 @@ def rss_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def step_bytes(way: str, n_layers: int, row: int, rows: int) -> int:
+def memory_options(way: str, chunk: int) -> dict[str, Any]:
+    """What `memory` of an experiment would say."""
+    return {"logit_chunk": None if way == PLAIN else chunk, "recompute": way == RECOMPUTED}
+
+
+def step_bytes(way: str, chunk: int, n_layers: int, row: int, rows: int) -> int:
     """Memory of one step on `rows` sequences of `row` positions, above that of models and gradients."""
     torch.manual_seed(0)
     sizes = replace(SIZES, n_layers=n_layers)
@@ -49,7 +53,7 @@ def step_bytes(way: str, n_layers: int, row: int, rows: int) -> int:
         SpeechLM(sizes, layer_plan(n_layers, ratio, "blockbeg"), TEXT_VOCAB, SPEECH_VOCAB)
         for ratio in ("1:0", "1:1")
     )
-    module = DistillModule(teacher, student, FULL, {}, **WAYS[way])
+    module = DistillModule(teacher, student, FULL, {}, **memory_options(way, chunk))
     for parameter in student.parameters():
         parameter.grad = torch.zeros_like(parameter)
     n_text = row // 8
@@ -63,9 +67,9 @@ def step_bytes(way: str, n_layers: int, row: int, rows: int) -> int:
     return rss_bytes() - before
 
 
-def measure(way: str, n_layers: int, row: int, rows: int) -> int:
+def measure(way: str, chunk: int, n_layers: int, row: int, rows: int) -> int:
     """`step_bytes` in a fresh process, since a peak never falls."""
-    call = f"from tools.training_memory import step_bytes as f; print(f({way!r}, {n_layers}, {row}, {rows}))"
+    call = f"from tools.training_memory import step_bytes as f; print(f({way!r}, {chunk}, {n_layers}, {row}, {rows}))"
     done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True)
     return int(done.stdout)
 
@@ -95,8 +99,8 @@ def fixed_bytes() -> dict[str, int]:
 
 def main() -> None:
     """The command line in this file's docstring."""
-    optional = ("layers", "row", "rows", "positions", "out")
-    given = {"layers": "4", "row": "256", "rows": "2,4,8,16", "positions": "40000"}
+    optional = ("layers", "row", "rows", "chunk", "positions", "out")
+    given = {"layers": "4", "row": "256", "rows": "2,4,8,16", "chunk": "256", "positions": "40000"}
     given |= parse_arguments(__doc__, required=(), optional=optional)
     n_layers, row = int(given["layers"]), int(given["row"])
     all_rows, positions = [int(n) for n in given["rows"].split(",")], int(given["positions"])
@@ -104,7 +108,7 @@ def main() -> None:
     print(f"fixed: {json.dumps({k: f'{v / 1e9:.2f} GB' for k, v in fixed.items()})}")
     for way in WAYS:
         points = [
-            (layers, row * rows, measure(way, layers, row, rows))
+            (layers, row * rows, measure(way, int(given["chunk"]), layers, row, rows))
             for layers in (n_layers // 2, n_layers)
             for rows in all_rows
         ]
@@ -122,7 +126,13 @@ def main() -> None:
     if "out" in given:
         path = Path(given["out"]) / "training_memory.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = {"dtype": "fp32", "positions": positions, "fixed_bytes": fixed, "ways": ways}
+        content = {
+            "dtype": "fp32",
+            "chunk": int(given["chunk"]),
+            "positions": positions,
+            "fixed_bytes": fixed,
+            "ways": ways,
+        }
         path.write_text(json.dumps(content, indent=1) + "\n")
         print(f"-> {path}")
 
