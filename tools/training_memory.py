@@ -1,13 +1,14 @@
 """Memory of a distillation step against the positions of its batch, on a CPU.
 
-python -m tools.training_memory [layers=4] [row=256] [rows=2,4,8,16] [chunk=256] [positions=40000] [out=<folder>]
+python -m tools.training_memory [layers=4] [row=256] [rows=2,4,8,16] [chunk=256] [positions=40000]
+    [out=<folder>]
 
 CosyVoice 2's width and speech vocabulary with `layers` of its 24 layers, 1:1, fp32. Each point is one step
 (teacher forward, student forward and backward, the recipe's three losses) in a process of its own; counted is
 what its largest resident memory exceeds that of the loaded models by. A line through the points, per layer and
-for the rest, gives the 24-layer model at `positions`. Three ways: plain, the logits in chunks, and with that the
-layers recomputed for their gradient, as experiment=cosyvoice2_explore does with chunks of 4,096 positions. The
-chunks are smaller here, because the batches are.
+for the rest, gives the 24-layer model at `positions`. Three ways: plain, the logits in chunks, and with that
+the layers recomputed for their gradient, as experiment=cosyvoice2_explore does with chunks of 4,096 positions.
+The chunks are smaller here, because the batches are.
 """
 
 import json
@@ -69,7 +70,8 @@ def step_bytes(way: str, chunk: int, n_layers: int, row: int, rows: int) -> int:
 
 def measure(way: str, chunk: int, n_layers: int, row: int, rows: int) -> int:
     """`step_bytes` in a fresh process, since a peak never falls."""
-    call = f"from tools.training_memory import step_bytes as f; print(f({way!r}, {chunk}, {n_layers}, {row}, {rows}))"
+    arguments = f"{way!r}, {chunk}, {n_layers}, {row}, {rows}"
+    call = f"from tools.training_memory import step_bytes; print(step_bytes({arguments}))"
     done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True)
     return int(done.stdout)
 
@@ -126,13 +128,8 @@ def main() -> None:
     if "out" in given:
         path = Path(given["out"]) / "training_memory.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        content = {
-            "dtype": "fp32",
-            "chunk": int(given["chunk"]),
-            "positions": positions,
-            "fixed_bytes": fixed,
-            "ways": ways,
-        }
+        content = {"dtype": "fp32", "chunk": int(given["chunk"]), "positions": positions}
+        content |= {"fixed_bytes": fixed, "ways": ways}
         path.write_text(json.dumps(content, indent=1) + "\n")
         print(f"-> {path}")
 
