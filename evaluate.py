@@ -16,6 +16,7 @@ from eval.metric_models import load_scorers
 from eval.over_results import OVER_RESULTS
 from eval.pipeline import (
     STAGES,
+    lines_of,
     report_systems,
     score_systems,
     synthesize_systems,
@@ -29,8 +30,8 @@ def systems_of(s: dict[str, Any], items: tuple[Item, ...], console: Console) -> 
     """The systems that the configuration names: models, or a folder of wavs."""
     out = Path(s["out"])
     if s["wavs"] is not None:
-        name = s["name"] or Path(s["wavs"]).resolve().name
-        return [wav_system(name, Path(s["wavs"]), items, out, console)]
+        name = str(s["name"] or Path(str(s["wavs"])).resolve().name)
+        return [wav_system(name, Path(str(s["wavs"])), items, out, console)]
     models = name_systems(s["models"] or ([s["model"]] if s["model"] else []))
     options = {name: s[name] for name in ("seed_index", "device", "batch", "cross_lingual")}
     # Named only where it is not the default, so that it does not outdate what was synthesised before.
@@ -54,6 +55,10 @@ def run(s: dict[str, Any], console: Console) -> int:
         if text is None
         else one_item(text, s["prompt"], s["prompt_text"])
     )
+    if shard[1] > 1 and s["wavs"] is None and stage != "score":
+        raise InputError(
+            "shard= goes with wavs= or stage=score: synthesise first, then score in shards"
+        )
     systems = systems_of(s, items, console)
     names = [system.name for system in systems]
     if s["baseline"] is not None and s["baseline"] not in names:
@@ -64,24 +69,21 @@ def run(s: dict[str, Any], console: Console) -> int:
     console.print(f"{len(items)} items of {source}; results -> {out}", soft_wrap=True)
     if stage in ("all", "synthesize"):
         synthesize_systems(systems, len(items), console)
+    test_set = sha256_file(meta) if text is None else sha256_bytes(text.encode())
+    run_of = {"test_set": test_set, "seed_index": s["seed_index"]}
     if stage in ("all", "score"):
         tokens = s["testset"]["tokens"] and Path(s["testset"]["tokens"])
-        options = {"tokens": tokens, "ce_limit": s["ce_limit"], "shard": shard}
+        options = {"tokens": tokens, "ce_limit": s["ce_limit"], "shard": shard, **run_of}
         score_systems(systems, scorers, console=console, **options)
-    where = {"seed_index": s["seed_index"], "device": s["device"]}
-    items_sha256 = sha256_file(meta) if text is None else sha256_bytes(text.encode())
-    write_manifest(systems, scorers, out, config=s, items_sha256=items_sha256, **where)
-    if stage == "report" or (stage == "all" and shard[1] == 1):
-        facts = {
-            "test set": source,
-            "sentences": str(len(items)),
-            "ASR": s["asr"],
-            "profile": s["profile"],
-        }
+    write_manifest(systems, scorers, out, config=s, device=s["device"], **run_of)
+    if shard[1] > 1:
+        console.print("after the last shard: the same command with stage=report and without shard=")
+        return 0
+    if stage in ("all", "report"):
+        facts = {"test set": source, "sentences": str(len(items))}
         options = {k: s[k] for k in ("title", "baseline", "n_examples")}
-        lines = report_systems(systems, out, facts=facts, console=console, **options)
-        return coverage(lines, s["allow_partial"], console)
-    return 0
+        report_systems(systems, out, facts=facts, console=console, **options)
+    return 0 if stage == "synthesize" else coverage(lines_of(systems), s["allow_partial"], console)
 
 
 @hydra.main(config_path="configs", config_name="evaluate", version_base="1.3")

@@ -15,13 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pandas as pd
 from rich.console import Console
 
 from eval.evaluations import Evaluated, find_evaluations
-from eval.files import write_text
+from eval.files import sha256_json, write_text
 from eval.leaderboard import Line, columns_for, difference_to, leaderboard_line, to_markdown
 from eval.lengths import length_bins
 from eval.manifest import REPOSITORY
@@ -76,6 +75,11 @@ def write_board(
         InputError: no evaluations, or damaged ones.
     """
     groups = make_groups(find_evaluations(results), baseline)
+    compared = sum(entry.line.difference is not None for group in groups for entry in group.entries)
+    if baseline is not None and not compared:
+        console.print(
+            f"[yellow]no system stands beside baseline={baseline}: no differences are shown[/]"
+        )
     pages = environment()
     for group in groups:
         for entry in group.entries:
@@ -105,8 +109,7 @@ def make_groups(systems: Sequence[Evaluated], baseline: str | None) -> list[Grou
     """Systems by test set and protocol, the largest group first."""
     by_rules: dict[tuple[str, str, int], list[Evaluated]] = {}
     for one in systems:
-        rules = (one.test_set, one.protocol["sha256"], len(one.rows))
-        by_rules.setdefault(rules, []).append(one)
+        by_rules.setdefault(one.rules, []).append(one)
     groups = []
     for members in by_rules.values():
         base = {one.seed: one for one in members if one.name == baseline}
@@ -124,10 +127,13 @@ def make_groups(systems: Sequence[Evaluated], baseline: str | None) -> list[Grou
 
 
 def page_name(one: Evaluated, systems: Sequence[Evaluated]) -> str:
-    """File of a system's page; the seed is in it when the name alone would not do."""
-    plain = quote(one.name, safe=" ").replace("%", "_").replace(" ", "_")
-    same = sum(other.name == one.name for other in systems)
-    return f"{plain}.html" if same == 1 else f"{plain}-seed{one.seed}.html"
+    """File of a system's page: its name, with a mark where another one's would be the same."""
+    plain = re.sub(r"[^\w.-]", "_", one.name)
+    same = [other for other in systems if re.sub(r"[^\w.-]", "_", other.name) == plain]
+    if len(same) == 1:
+        return f"{plain}.html"
+    mark = sha256_json([one.name, one.seed, *one.rules])[:8]
+    return f"{plain}-seed{one.seed}-{mark}.html"
 
 
 def worst(one: Evaluated, count: int, audio: bool) -> list[dict[str, Any]]:

@@ -101,6 +101,7 @@ def wav_system(name: str, wavs: Path, items: Sequence[Item], out: Path, console:
     Raises:
         InputError: no such folder, a bad name, or no file of any expected utterance.
     """
+    wavs = wavs.resolve()
     name_systems({name: str(wavs)})
     if not wavs.is_dir():
         raise InputError(f"wavs={wavs}: no such folder")

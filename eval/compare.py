@@ -27,6 +27,7 @@ from eval.statistics import (
     sign_flip_p_value,
 )
 
+LEVEL = 0.05
 BETTER, AS_GOOD, WORSE, OPEN = "better", "as good", "worse", "open"
 
 
@@ -44,12 +45,14 @@ class Comparison:
     p_holm: float = float("nan")
 
     def verdict(self, margin: float) -> str:
-        """ "better" or "worse" when the interval leaves out 0, "as good" when it stays below the margin."""
-        if self.difference.high < 0:
+        """ "better" or "worse" when p after Holm is below 0.05 and the interval leaves out 0; else "as good"
+        when the interval stays below the margin."""
+        settled = self.p_holm < LEVEL
+        if settled and self.difference.high < 0:
             return BETTER
-        if self.difference.high < margin:
-            return AS_GOOD
-        return WORSE if self.difference.low > 0 else OPEN
+        if settled and self.difference.low > 0:
+            return WORSE
+        return AS_GOOD if self.difference.high < margin else OPEN
 
 
 def compare(
@@ -64,8 +67,20 @@ def compare(
     names = list(dict.fromkeys(one.name for one in systems))
     if baseline not in names:
         raise InputError(f"baseline={baseline} is not in {results}; there are: {', '.join(names)}")
+    bases = [one for one in systems if one.name == baseline]
+    if len({one.rules for one in bases}) > 1:
+        raise InputError(
+            f"{baseline} was scored on several test sets or by several protocols: "
+            f"{', '.join(str(one.folder) for one in bases)}; give a results= that holds one of them"
+        )
+    others = [one for one in systems if one.rules != bases[0].rules]
+    systems = [one for one in systems if one.rules == bases[0].rules]
+    names = list(dict.fromkeys(one.name for one in systems))
     if len(names) < 2:
+        check_comparable([bases[0], *others])  # says what differs
         raise InputError(f"{results} holds {baseline} only: there is nothing to compare it with")
+    for one in others:
+        console.print(f"[yellow]{one.folder} has another test set or protocol: not compared[/]")
     check_comparable(systems)
     by_name = {name: [one for one in systems if one.name == name] for name in names}
     found = [

@@ -14,12 +14,11 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One system of one evaluation. `seed` is the run's seed index; `run` the folder of its manifest."""
+    """One system of one evaluation, with its seed index."""
 
     name: str
     seed: int
     folder: Path
-    run: Path
     card: Mapping[str, Any]
     protocol: Mapping[str, Any]
     test_set: str  # sha256 of the list
@@ -31,6 +30,11 @@ class Evaluated:
         return Path(self.card["source"]) if self.card["kind"] == "wavs" else self.folder / "wavs"
 
     @property
+    def rules(self) -> tuple[str, str, int]:
+        """Systems of equal rules may be ranked: test set, protocol, number of utterances."""
+        return self.test_set, str(self.protocol["sha256"]), len(self.rows)
+
+    @property
     def utterances(self) -> list[str]:
         """Names of the expected utterances, in list order."""
         return [row["utterance"] for row in self.rows]
@@ -40,12 +44,12 @@ def find_evaluations(results: Path) -> list[Evaluated]:
     """Every scored system below `results`, by name and seed.
 
     Raises:
-        InputError: nothing there, an incomplete evaluation, or two of one name and seed.
+        InputError: nothing there, an incomplete evaluation, or two of one name, seed, test set and protocol.
     """
-    found: dict[tuple[str, int], Evaluated] = {}
+    found: dict[tuple, Evaluated] = {}
     for path in sorted(results.rglob("scores.jsonl")):
         one = _read(path)
-        key = (one.name, one.seed)
+        key = (one.name, one.seed, *one.rules)
         if key in found:
             raise InputError(
                 f"{found[key].folder} and {one.folder} are both called {one.name!r} with seed "
@@ -58,20 +62,18 @@ def find_evaluations(results: Path) -> list[Evaluated]:
 
 
 def _read(path: Path) -> Evaluated:
-    folder, run = path.parent, path.parent.parent
-    card = _whole(folder / "system.json")
-    manifest = _whole(run / "manifest.json")
+    folder = path.parent
+    card, scored = _whole(folder / "system.json"), _whole(folder / "scored.json")
     ce = read_json(folder / "ce.json") or {}
     if ce.get("nats_per_token") is not None:
         card |= {"ce": ce["nats_per_token"], "ce_shuffled": ce["shuffled_nats_per_token"]}
     return Evaluated(
         name=folder.name,
-        seed=manifest["seed_index"],
+        seed=scored["seed_index"],
         folder=folder,
-        run=run,
         card=card,
-        protocol=_whole(folder / "protocol.json"),
-        test_set=manifest["meta_sha256"],
+        protocol=scored["protocol"],
+        test_set=scored["test_set"],
         rows=tuple(read_jsonl(path)),
     )
 

@@ -112,20 +112,33 @@ def difference_to(rows: Sequence[Row], baseline_rows: Sequence[Row]) -> Interval
     )
 
 
+LOST = (
+    "missing",
+    "corrupt",
+    "empty",
+    "silent",
+    "nan",
+    "asr_error",
+)  # statuses without a transcript
+
+
 def coverage(lines: Sequence[Line], allow_partial: bool, console: Console) -> int:
-    """Exit code of an evaluation: 1 when utterances lack a usable wav and that is not allowed.
+    """Exit code of an evaluation: 1 when utterances lack a transcript and that is not allowed.
 
     A system that fails on hard texts must not look like one that was asked less.
     """
-    partial = [line for line in lines if line.n_scored < line.n_expected]
-    for line in partial:
-        lost = ", ".join(f"{n} {status}" for status, n in line.statuses.items() if status != "ok")
-        console.print(
-            f"{line.system}: {line.n_scored} of {line.n_expected} are ok ({lost})", markup=False
-        )
-    if not partial or allow_partial:
+    lost_any = False
+    for line in lines:
+        if line.n_scored == line.n_expected:
+            continue
+        found = ", ".join(f"{n} {status}" for status, n in line.statuses.items() if status != "ok")
+        text = f"{line.system}: {line.n_scored} of {line.n_expected} are ok ({found})"
+        lost = sum(line.statuses.get(status, 0) for status in LOST)
+        console.print(text + (f"; {lost} count as WER 100 %" if lost else ""), markup=False)
+        lost_any |= bool(lost)
+    if not lost_any or allow_partial:
         return 0
-    console.print("they count as WER 100 %; allow_partial=true accepts that")
+    console.print("allow_partial=true accepts that")
     return 1
 
 

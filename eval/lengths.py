@@ -64,7 +64,7 @@ def length_bins(rows: Sequence[Row]) -> list[Bin]:
                 _mean(these, "mos"),
                 sum(bool(row["hit_max"]) for row in these),
                 sum("loop" in row["flags"] for row in these),
-                sum(row["duration_s"] < 0.5 * pace * row["reference_words"] for row in these),
+                sum(0 < row["duration_s"] < 0.5 * pace * row["reference_words"] for row in these),
             )
         )
     return found

@@ -21,7 +21,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from eval.evaluations import Evaluated, find_evaluations
+from eval.evaluations import Evaluated, check_comparable, find_evaluations
 from eval.files import InputError, read_json, sha256_json, write_json, write_text
 from eval.report import audio_data_uri, environment
 from eval.statistics import Interval
@@ -49,7 +49,9 @@ def write_test(
     Raises:
         InputError: an unknown kind, pairs without a baseline, too few sentences or systems.
     """
-    systems = {one.name: one for one in find_evaluations(results) if one.seed == 0}
+    every = find_evaluations(results)
+    systems = {one.name: one for one in sorted(every, key=lambda one: -one.seed)}  # the first seed
+    check_comparable(systems.values())
     if kind not in KINDS:
         raise InputError(f"kind is {' or '.join(KINDS)}, not {kind!r}")
     if kind == "pairs" and (baseline not in systems or len(systems) < 2):
@@ -64,11 +66,11 @@ def write_test(
     rng = random.Random(seed)
     sentences = rng.sample(shared, n_items)
     questions = _questions(kind, list(systems), baseline, sentences, rng)
-    test = sha256_json([kind, seed, [q["key"] for q in questions]])[:12]
     clips = [
         [_clip(systems[name], question["utterance"]) for name in question["systems"]]
         for question in questions
     ]
+    test = sha256_json([kind, seed, questions, clips])[:12]
     page = (
         environment()
         .get_template("listening.html.j2")
@@ -113,9 +115,8 @@ def _questions(
 
 
 def _clip(one: Evaluated, utterance: str) -> str:
-    uri = audio_data_uri(
-        one.wavs / f"{utterance}.wav"
-    )  # lossless: no codec is judged but the system's own
+    # Lossless and whole: nothing is judged but what the system made.
+    uri = audio_data_uri(one.wavs / f"{utterance}.wav", limit_s=None)
     if uri is None:
         raise InputError(f"{one.wavs / f'{utterance}.wav'} cannot be read: score {one.name} again")
     return uri
@@ -145,6 +146,10 @@ def analyse(folder: Path, key: Path, console: Console) -> list[Rating]:
         raise InputError(f"{folder} holds no listener's .json files")
     rows = [row for path in files for row in _answers(path, description, questions)]
     frame = pd.DataFrame(rows)
+    listeners = [read_json(path)["listener"] for path in files]  # type: ignore[index]
+    twice = sorted({name for name in listeners if listeners.count(name) > 1})
+    if twice:
+        raise InputError(f"{folder} holds several files of {', '.join(twice)}: keep one of each")
     ratings = [
         Rating(str(system), len(part), crossed_mean(part))
         for system, part in frame.groupby("system")
@@ -179,7 +184,9 @@ def _answers(
 ) -> list[dict[str, Any]]:
     """One row per answer: listener, system, utterance, value."""
     content = read_json(path)
-    if not isinstance(content, dict) or content.get("test") != description["test"]:
+    if not isinstance(content, dict) or not {"test", "listener", "answers"} <= content.keys():
+        raise InputError(f"{path} is no listener's file")
+    if content["test"] != description["test"]:
         raise InputError(f"{path} is not an answer to this test ({description['test']})")
     answers = content["answers"]
     if set(answers) != set(questions):
@@ -200,7 +207,7 @@ def _answers(
             score = first_wins if own else 1 - first_wins
         rows.append(
             {
-                "listener": path.stem,
+                "listener": content["listener"],
                 "system": system,
                 "utterance": question["utterance"],
                 "value": score,

@@ -1,6 +1,6 @@
 """The stages of one evaluation over all its systems: synthesise, score, report.
 
-<out>/<system>/{wavs/, synth.jsonl, system.json, protocol.json, scores.jsonl, ce.json}
+<out>/<system>/{wavs/, synth.jsonl, system.json, scored.json, scores.jsonl, ce.json}
 <out>/{leaderboard.csv, leaderboard.md, report.html, manifest.json}
 """
 
@@ -50,9 +50,13 @@ def score_systems(
     tokens: Path | None,
     ce_limit: int | None,
     console: Console,
+    test_set: str = "",
+    seed_index: int = 0,
     shard: tuple[int, int] = (0, 1),
 ) -> None:
     """Scoring stage for every system; cross-entropy for the models when held-out tokens are given.
+
+    `test_set` (hash of the list) and `seed_index` are kept beside the scores.
 
     Raises:
         InputError: a system that was never synthesised.
@@ -65,7 +69,7 @@ def score_systems(
             )
         synth_rows = {row["utterance"]: row for row in read_jsonl(system.folder / "synth.jsonl")}
         write_json(system.folder / "system.json", system.card())
-        write_json(system.folder / "protocol.json", protocol(scorers))
+        write_json(system.folder / "scored.json", scored_by(scorers, test_set, seed_index))
         score(
             system.items,
             system.wavs,
@@ -81,12 +85,11 @@ def score_systems(
             _score_cross_entropy(system, system.voicer, tokens, ce_limit, console)
 
 
-def protocol(scorers: Scorers) -> dict[str, Any]:
-    """What a score depends on besides the speech; its hash decides who may be ranked with whom."""
-    models = {m: getattr(getattr(scorers, m), "key", None) for m in ("asr", "speaker", "mos")}
-    rules = {"profile": scorers.profile.name, "rules_sha256": scorers.profile.sha256}
-    named = {**rules, "language": scorers.language, **models}
-    return named | {"sha256": sha256_json(named)}
+def scored_by(scorers: Scorers, test_set: str, seed_index: int) -> dict[str, Any]:
+    """What a system's scores were made with: decides, with the rows, who may be ranked with whom."""
+    rules = scorers.protocol()
+    protocol = rules | {"sha256": sha256_json(rules)}
+    return {"protocol": protocol, "test_set": test_set, "seed_index": seed_index}
 
 
 def _score_cross_entropy(
@@ -126,6 +129,9 @@ def report_systems(
             raise InputError(f"{system.folder}: nothing scored yet; run stage=score first")
     if baseline is not None and baseline not in rows:
         raise InputError(f"baseline {baseline!r} is not among the systems: {', '.join(rows)}")
+    rules = _card(systems[0].folder)["protocol"] or {}
+    shown = ("profile", "language", "asr", "speaker", "mos")
+    facts = dict(facts) | {name: str(rules[name]) for name in shown if rules.get(name)}
     results = []
     for system in systems:
         card = _card(system.folder)
@@ -134,8 +140,7 @@ def report_systems(
             gap = difference_to(rows[system.name], rows[baseline])
             line = replace(line, baseline=baseline, difference=gap)
         svg, source = _curves(system, console)
-        shown = SystemResult(line, card, rows[system.name], system.wavs, svg, source)
-        results.append(shown)
+        results.append(SystemResult(line, card, rows[system.name], system.wavs, svg, source))
     paths = write_report(results, out, title=title, facts=facts, n_examples=n_examples)
     lines = [result.line for result in results]
     console.print(rich_table(lines, title))
@@ -144,10 +149,19 @@ def report_systems(
     return lines
 
 
+def lines_of(systems: Sequence[System]) -> list[Line]:
+    """A line for every system that has scores."""
+    rows = {system.name: read_jsonl(system.folder / "scores.jsonl") for system in systems}
+    return [
+        leaderboard_line(system.name, _card(system.folder), rows[system.name])
+        for system in systems
+        if rows[system.name]
+    ]
+
+
 def _card(folder: Path) -> dict[str, Any]:
-    card = (read_json(folder / "system.json") or {}) | {
-        "protocol": read_json(folder / "protocol.json")
-    }
+    scored = read_json(folder / "scored.json") or {}
+    card = (read_json(folder / "system.json") or {}) | {"protocol": scored.get("protocol")}
     ce = read_json(folder / "ce.json")
     if ce and ce.get("nats_per_token") is not None:
         card |= {"ce": ce["nats_per_token"], "ce_shuffled": ce["shuffled_nats_per_token"]}
@@ -188,16 +202,16 @@ def write_manifest(
     out: Path,
     *,
     config: Mapping[str, Any],
-    items_sha256: str,
+    test_set: str,
     seed_index: int,
     device: str,
 ) -> Path:
     """Write `manifest.json` into the results folder."""
     content = manifest(
         config=config,
-        meta_sha256=items_sha256,
+        meta_sha256=test_set,
         systems={system.name: system.card() for system in systems},
-        protocol=protocol(scorers),
+        protocol=scored_by(scorers, test_set, seed_index)["protocol"],
         seed_index=seed_index,
         device=device,
     )

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from eval.files import read_json, write_json
-from eval.metrics.guard import SpeechDetector
+from eval.metrics.guard import SpeechDetector, guard_sha256
 from eval.metrics.profiles import Profile
 
 
@@ -68,3 +68,11 @@ class Scorers:
     profile: Profile
     language: str = "en"
     detector: SpeechDetector | None = None
+
+    def protocol(self) -> dict[str, Any]:
+        """What a score depends on besides the speech."""
+        models = {
+            m: getattr(getattr(self, m), "key", None) for m in ("asr", "speaker", "mos", "detector")
+        }
+        rules = {"profile": self.profile.name, "rules_sha256": self.profile.sha256}
+        return {**rules, "language": self.language, **models, "guard_sha256": guard_sha256()}

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from eval.metrics.weights import Unavailable
+
 BUNDLED_SIZE = "tiny.en"
 
 
@@ -61,7 +63,7 @@ class WhisperASR:
             The raw transcript, "" when nothing was heard.
 
         Raises:
-            RuntimeError: the weights cannot be had.
+            Unavailable: the weights cannot be had.
         """
         if self._model is None:
             self._model = self._load()
@@ -90,7 +92,7 @@ class WhisperASR:
                 cpu_threads=self.cpu_threads,
             )
         except Exception as error:
-            raise RuntimeError(
+            raise Unavailable(
                 f"cannot load Whisper {self.size!r} from {self._location}: {error}. "
                 f"{BUNDLED_SIZE!r} works offline; other sizes are downloaded once by name."
             ) from error

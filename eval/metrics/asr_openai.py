@@ -5,11 +5,9 @@ N samples.
 
 from __future__ import annotations
 
-import hashlib
-from importlib.metadata import version
-from pathlib import Path
-
 import numpy as np
+
+from eval.metrics.weights import Unavailable, file_name, revision, tool
 
 
 class OpenAIWhisperASR:
@@ -18,23 +16,19 @@ class OpenAIWhisperASR:
     def __init__(self, model: str, language: str = "en", device: str = "cpu") -> None:
         self.model, self.language, self.device = model, language, device
         self._model = None
-        self._revision = "by-name"
-        if Path(model).is_file():
-            with Path(model).open("rb") as stream:
-                self._revision = hashlib.file_digest(stream, "sha256").hexdigest()[:12]
+        self._revision = revision(model)
 
     @property
     def key(self) -> str:
         """Names everything that a transcript depends on besides the audio."""
-        name = Path(self.model).stem
-        tool = f"asr-openai-whisper-{version('openai-whisper')}"
-        return f"{tool}-{name}-{self._revision}-fp32-greedy-{self.language}"
+        used = f"asr-openai-whisper-{tool('openai-whisper')}-{file_name(self.model)}"
+        return f"{used}-{self._revision}-fp32-greedy-{self.language}"
 
     def transcribe(self, wave: np.ndarray) -> str:
         """(N,) float32 mono at 16 kHz, at most 30 s -> the raw transcript.
 
         Raises:
-            RuntimeError: the weights cannot be had.
+            Unavailable: the weights cannot be had.
         """
         if self._model is None:
             import whisper
@@ -42,7 +36,7 @@ class OpenAIWhisperASR:
             try:
                 self._model = whisper.load_model(self.model, device=self.device)
             except Exception as error:
-                raise RuntimeError(
+                raise Unavailable(
                     f"cannot load openai-whisper {self.model!r}: {error}. Give a size that can be "
                     "downloaded, or the path of its .pt file"
                 ) from error

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-
 import numpy as np
+
+from eval.metrics.weights import Unavailable, file_name, revision, tool
 
 MODEL = "paraformer-zh"
 
@@ -19,17 +19,14 @@ class ParaformerASR:
     @property
     def key(self) -> str:
         """Names everything that a transcript depends on besides the audio."""
-        try:
-            tool = version("funasr")
-        except PackageNotFoundError:
-            tool = "missing"
-        return f"asr-funasr-{tool}-{self.model.strip('/').replace('/', '_')}"
+        used = f"asr-funasr-{tool('funasr')}-{file_name(self.model)}"
+        return f"{used}-{revision(self.model, ('*.pt', '*.onnx'))}"
 
     def transcribe(self, wave: np.ndarray) -> str:
         """(N,) float32 mono at 16 kHz -> the raw transcript.
 
         Raises:
-            RuntimeError: FunASR or its weights cannot be had.
+            Unavailable: FunASR or its weights cannot be had.
         """
         if self._loaded is None:
             try:
@@ -37,7 +34,7 @@ class ParaformerASR:
 
                 self._loaded = AutoModel(model=self.model, device=self.device, disable_update=True)
             except Exception as error:
-                raise RuntimeError(
+                raise Unavailable(
                     f"cannot load {self.model!r}: {error}. `pip install funasr` and let it download "
                     "the model once, or give its folder: asr=paraformer:<folder>"
                 ) from error

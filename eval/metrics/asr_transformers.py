@@ -5,12 +5,11 @@ One 30 s window, greedy, fp32, one clip at a time. N samples.
 
 from __future__ import annotations
 
-import hashlib
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from eval.metrics.weights import Unavailable, file_name, revision, tool
 
 LANGUAGES = {"en": "english", "zh": "chinese"}
 
@@ -21,24 +20,19 @@ class TransformersWhisperASR:
     def __init__(self, model: str, language: str = "en", device: str = "cpu") -> None:
         self.model, self.language, self.device = model, language, device
         self._loaded: Any = None
-        self._revision = "by-name"
-        weights = Path(model) / "model.safetensors"
-        if weights.is_file():
-            with weights.open("rb") as stream:
-                self._revision = hashlib.file_digest(stream, "sha256").hexdigest()[:12]
+        self._revision = revision(model, ("*.safetensors", "*.bin"))
 
     @property
     def key(self) -> str:
         """Names everything that a transcript depends on besides the audio."""
-        name = self.model.strip("/").replace("/", "_")
-        tool = f"asr-transformers-{version('transformers')}"
-        return f"{tool}-{name}-{self._revision}-fp32-greedy-{self.language}"
+        used = f"asr-transformers-{tool('transformers')}-{file_name(self.model)}"
+        return f"{used}-{self._revision}-fp32-greedy-{self.language}"
 
     def transcribe(self, wave: np.ndarray) -> str:
         """(N,) float32 mono at 16 kHz, at most 30 s -> the raw transcript.
 
         Raises:
-            RuntimeError: the weights cannot be had.
+            Unavailable: the weights cannot be had.
         """
         import torch
 
@@ -47,9 +41,11 @@ class TransformersWhisperASR:
 
             try:
                 processor = WhisperProcessor.from_pretrained(self.model)
-                model: Any = WhisperForConditionalGeneration.from_pretrained(self.model)
+                model: Any = WhisperForConditionalGeneration.from_pretrained(
+                    self.model, dtype=torch.float32
+                )
             except Exception as error:
-                raise RuntimeError(
+                raise Unavailable(
                     f"cannot load {self.model!r} with transformers: {error}. Give a folder that holds "
                     "openai/whisper-large-v3, or let it be downloaded once by name"
                 ) from error

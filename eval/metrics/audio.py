@@ -54,8 +54,10 @@ def read_audio(path: str | os.PathLike[str]) -> Audio:
     if not np.isfinite(samples).all():
         return Audio("nan", "NaN or infinite samples", None, duration_s)
     wave = samples.mean(axis=1)
-    if float(np.abs(samples).max()) < SILENT_PEAK:
+    if float(np.abs(wave).max()) < SILENT_PEAK:
         return Audio("silent", "peak below -60 dBFS", None, duration_s)
     if rate_hz != SAMPLE_RATE_HZ:
         wave = soxr.resample(wave, rate_hz, SAMPLE_RATE_HZ)
+    if wave.size == 0:
+        return Audio("empty", f"less than one sample at {SAMPLE_RATE_HZ} Hz", None, duration_s)
     return Audio("ok", "", np.ascontiguousarray(wave, dtype=np.float32), duration_s)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+
+from eval.metrics.weights import Unavailable, tool
 
 SAMPLE_RATE_HZ = 16_000
 
@@ -16,18 +17,18 @@ class DNSMOS:
     @property
     def key(self) -> str:
         """Names everything that a score depends on besides the audio."""
-        return f"mos-dnsmos-ovrl-speechmos-{version('speechmos')}"
+        return f"mos-dnsmos-ovrl-speechmos-{tool('speechmos')}"
 
     def score(self, wave: np.ndarray) -> float:
         """(N,) float32 mono at 16 kHz -> MOS between 1 and 5.
 
         Raises:
-            RuntimeError: the package is missing.
+            Unavailable: the package is missing.
         """
         try:
             from speechmos import dnsmos
         except ModuleNotFoundError as error:
-            raise RuntimeError(f"mos=dnsmos needs `pip install speechmos`: {error}") from error
+            raise Unavailable(f"mos=dnsmos needs `pip install speechmos`: {error}") from error
         # It refuses samples beyond full scale, which resampling makes of loud speech.
         clipped = np.clip(wave, -1.0, 1.0)
         found: Any = dnsmos.run(clipped, SAMPLE_RATE_HZ)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-
 import numpy as np
+
+from eval.metrics.weights import Unavailable, file_name, revision, tool
 
 SOURCE = "speechbrain/spkrec-ecapa-voxceleb"
 
@@ -17,27 +15,19 @@ class ECAPASpeaker:
     def __init__(self, source: str = SOURCE, device: str = "cpu") -> None:
         self.source, self.device = source, device
         self._encoder = None
-        self._revision = "by-name"
-        weights = Path(source) / "embedding_model.ckpt"
-        if weights.is_file():
-            with weights.open("rb") as stream:
-                self._revision = hashlib.file_digest(stream, "sha256").hexdigest()[:12]
+        self._revision = revision(source, ("embedding_model.ckpt",))
 
     @property
     def key(self) -> str:
         """Names everything that an embedding depends on besides the audio."""
-        try:
-            tool = version("speechbrain")
-        except PackageNotFoundError:
-            tool = "missing"
-        name = self.source.strip("/").replace("/", "_")
-        return f"speaker-ecapa-speechbrain-{tool}-{name}-{self._revision}"
+        used = f"speaker-ecapa-speechbrain-{tool('speechbrain')}"
+        return f"{used}-{file_name(self.source)}-{self._revision}"
 
     def embed(self, wave: np.ndarray) -> np.ndarray:
         """(N,) float32 mono at 16 kHz -> (E,) float32 of length 1.
 
         Raises:
-            RuntimeError: SpeechBrain or its weights cannot be had.
+            Unavailable: SpeechBrain or its weights cannot be had.
         """
         import torch
 
@@ -54,10 +44,10 @@ class ECAPASpeaker:
             options = {"source": self.source, "run_opts": {"device": self.device}}
             encoder = EncoderClassifier.from_hparams(**options)
         except Exception as error:
-            raise RuntimeError(
+            raise Unavailable(
                 f"cannot load ECAPA from {self.source!r}: {error}. `pip install speechbrain` and give a "
                 f"folder: speaker=ecapa=<folder>, or let {SOURCE} be downloaded once"
             ) from error
         if encoder is None:
-            raise RuntimeError(f"{self.source!r} holds no speaker encoder")
+            raise Unavailable(f"{self.source!r} holds no speaker encoder")
         return encoder

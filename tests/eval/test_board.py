@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def evaluation(
     """What evaluate.py leaves of a system, with errors at `rate`."""
     folder = root / f"{name}-{seed}-{protocol}".replace("/", "_") / name
     folder.mkdir(parents=True)
-    rng = np.random.default_rng(abs(hash((name, seed))) % 2**32)
+    rng = np.random.default_rng(crc32(f"{name} {seed}".encode()))
     rows = []
     for i in range(utterances):
         n_words = 3 + i % 40
@@ -79,9 +80,8 @@ def evaluation(
         "asr": f"asr-{protocol}",
         "sha256": protocol * 9,
     }
-    (folder / "protocol.json").write_text(json.dumps(rules))
-    manifest = {"seed_index": seed, "meta_sha256": "t"}
-    (folder.parent / "manifest.json").write_text(json.dumps(manifest))
+    scored = {"protocol": rules, "test_set": "t", "seed_index": seed}
+    (folder / "scored.json").write_text(json.dumps(scored))
 
 
 @pytest.fixture
@@ -148,7 +148,15 @@ def test_seeds_have_pages_of_their_own(tmp_path):
     for seed in (0, 1):
         evaluation(tmp_path / "r", "ours", seed=seed)
     page = write_board(tmp_path / "r", tmp_path / "b", QUIET, title="t").read_text()
-    assert ">seed</th>" in page and "ours-seed0.html" in page and "ours-seed1.html" in page
+    assert ">seed</th>" in page and "ours-seed0-" in page and "ours-seed1-" in page
+    assert len(list((tmp_path / "b/systems").iterdir())) == 2
+
+
+def test_names_that_would_be_one_file_name_have_two_pages(tmp_path):
+    for name in ("a b", "a_b", "50%"):
+        evaluation(tmp_path / "r", name)
+    write_board(tmp_path / "r", tmp_path / "b", QUIET, title="t")
+    assert len(list((tmp_path / "b/systems").iterdir())) == 3
 
 
 @pytest.mark.slow

@@ -35,9 +35,8 @@ def evaluation(root: Path, run: str, name: str, errors, seed=0, protocol="p", te
     (folder / "scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "system.json").write_text('{"kind": "model"}')
     rules = {"profile": protocol, "sha256": protocol}
-    (folder / "protocol.json").write_text(json.dumps(rules))
-    manifest = {"seed_index": seed, "meta_sha256": test_set}
-    (root / run / "manifest.json").write_text(json.dumps(manifest))
+    scored = {"protocol": rules, "test_set": test_set, "seed_index": seed}
+    (folder / "scored.json").write_text(json.dumps(scored))
 
 
 def drawn(seed: int, rate: float) -> list[int]:
@@ -106,9 +105,9 @@ def test_utterances_without_a_rate_are_left_out_of_both(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"protocol": "q"}, "different protocols .profile: q and p"),
+        ({"protocol": "q"}, "different protocols .profile: p and q"),
         ({"test_set": "v"}, "different test sets"),
-        ({"errors": [0] * 7}, "7 and 200 utterances"),
+        ({"errors": [0] * 7}, "200 and 7 utterances"),
         ({"name": "teacher", "run": "c"}, "are both called 'teacher' with seed 0"),
     ],
 )
@@ -128,6 +127,6 @@ def test_missing_and_damaged_results(tmp_path):
         compare(tmp_path, "none", QUIET, margin=0.005)
     with pytest.raises(InputError, match="nothing to compare"):
         compare(tmp_path, "teacher", QUIET, margin=0.005)
-    (tmp_path / "a/teacher/protocol.json").write_text("{ ha")
-    with pytest.raises(InputError, match=r"protocol\.json is missing or damaged"):
+    (tmp_path / "a/teacher/scored.json").write_text("{ ha")
+    with pytest.raises(InputError, match=r"scored\.json is missing or damaged"):
         find_evaluations(tmp_path)

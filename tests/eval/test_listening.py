@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from rich.console import Console
 
 from eval.files import InputError
@@ -40,6 +41,27 @@ def test_every_system_says_every_sentence_and_the_page_gives_nobody_away(results
     assert page.count("<audio") == 12 == page.count("data:audio/flac")
     assert not any(name in page for name in ("teacher", "student", "u1.wav", '"u1"'))
     assert make(results, tmp_path / "again") == key != make(results, tmp_path / "x", seed=1)
+
+
+def test_other_systems_or_other_speech_are_another_test(results, tmp_path):
+    first = make(results, tmp_path / "a")["test"]
+    path = next((results).rglob("wavs/u0.wav"))
+    original = path.read_bytes()
+    for n in range(8):
+        other = path.with_name(f"u{n}.wav")
+        soundfile.write(other, 0.1 * np.cos(0.01 * np.arange(8000)), 16_000)
+    assert make(results, tmp_path / "b")["test"] != first
+    for n in range(8):
+        path.with_name(f"u{n}.wav").write_bytes(original)
+    assert make(results, tmp_path / "c")["test"] == first
+
+
+def test_a_listener_counts_once(results, tmp_path):
+    key = make(results, tmp_path / "t")
+    answers(key, tmp_path / "a", "ann", lambda q: 3)
+    (tmp_path / "a/answers-ann (1).json").write_text((tmp_path / "a/answers-ann.json").read_text())
+    with pytest.raises(InputError, match="several files of ann"):
+        analyse(tmp_path / "a", tmp_path / "t/key.json", QUIET)
 
 
 def test_pairs_have_both_sides_in_both_places(results, tmp_path):

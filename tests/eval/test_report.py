@@ -1,6 +1,8 @@
 """The report page: self-contained, escaped, with players, and without errors in a browser."""
 
+import base64
 import html.parser
+import io
 import re
 import shutil
 import subprocess
@@ -11,7 +13,7 @@ import soundfile
 
 from eval.curves import curves_svg, read_curves
 from eval.leaderboard import leaderboard_line
-from eval.report import SystemResult, write_report
+from eval.report import SystemResult, audio_data_uri, write_report
 
 EVIL = '<script>alert("x")</script> & co'
 
@@ -99,6 +101,20 @@ def test_every_player_has_a_source_and_every_system_is_shown(page):
     ]
     assert len(sources) == 4 and all(s.startswith("data:audio/") for s in sources)
     assert "<svg" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("form", "rate_hz", "channels"),
+    [("FLAC", 24_000, 1), ("MP3", 24_000, 1), ("MP3", 96_000, 10), ("FLAC", 7_000, 2)],
+)
+def test_float_wavs_of_any_rate_are_heard(form, rate_hz, channels, tmp_path):
+    tone = 0.3 * np.sin(0.02 * np.arange(rate_hz))
+    path = tmp_path / "f.wav"
+    soundfile.write(path, np.stack([tone] * channels, axis=1), rate_hz, subtype="FLOAT")
+    content = base64.b64decode(audio_data_uri(path, form).split(",")[1])
+    heard, _ = soundfile.read(io.BytesIO(content))
+    assert np.abs(heard).max() == pytest.approx(0.3, abs=0.05)
+    assert audio_data_uri(tmp_path / "none.wav") is None
 
 
 def test_tables_hold_the_numbers(page):

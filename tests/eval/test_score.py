@@ -10,7 +10,9 @@ from rich.console import Console
 
 from eval.files import InputError
 from eval.metrics.profiles import PROFILES
-from eval.score import STATUSES, score
+from eval.metrics.weights import Unavailable
+from eval.score import score
+from eval.score_row import STATUSES
 from eval.scorers import Cache, Scorers
 from eval.testset import Item
 
@@ -167,6 +169,45 @@ def test_shards_merge_into_the_same_bytes_and_lose_nothing(world, n_shards):
     found = [run(world, items(world), shard=(i, n_shards))[0] for i in reversed(range(n_shards))]
     assert [rows is None for rows in found] == [True] * (n_shards - 1) + [False]
     assert (world / "out/scores.jsonl").read_bytes() == whole
+
+
+def test_stale_shards_do_not_merge(world):
+    for i in range(2):
+        run(world, items(world), shard=(i, 2))
+    whole = (world / "out/scores.jsonl").read_bytes()
+    # Another profile, then other wavs: the other shard's rows are of what was before.
+    assert run(world, items(world), profile="f5", shard=(0, 2))[0] is None
+    soundfile.write(world / "out/wavs/b.wav", tone(300), RATE_HZ)
+    assert run(world, items(world), shard=(0, 2))[0] is None
+    assert (world / "out/scores.jsonl").read_bytes() == whole
+    assert run(world, items(world), shard=(1, 2))[0] is not None
+
+
+class NoWeights(CountingASR):
+    key = "asr-none"
+
+    def transcribe(self, wave):
+        raise Unavailable("cannot load it: give a folder")
+
+
+def test_a_model_that_cannot_be_had_stops_the_run(world):
+    with pytest.raises(InputError, match="give a folder"):
+        run(world, items(world), NoWeights())
+    assert not (world / "out/scores.jsonl").exists()
+
+
+def test_a_list_without_prompts_has_no_similarity_and_no_fault(world):
+    these = [replace(item, prompt_wav=None) for item in items(world)]
+    rows, _ = run(world, these)
+    assert {row["status"] for row in rows} == {"ok"} and rows[0]["sim_prompt"] is None
+
+
+def test_one_sample_and_sides_that_cancel_out_are_no_speech(world):
+    soundfile.write(world / "out/wavs/a.wav", np.full(1, 0.5), 48_000)
+    sides = np.stack([tone(200), -tone(200)], axis=1)
+    soundfile.write(world / "out/wavs/b.wav", sides, RATE_HZ)
+    rows, _ = run(world, items(world))
+    assert [row["status"] for row in rows] == ["empty", "silent", "ok"]
 
 
 def test_shards_of_another_list_are_refused(world):

@@ -27,6 +27,12 @@ def line(system, **changes):
         "tokens_per_s": 99.4,
         "rtf": 0.2,
         "hit_max": 0,
+        "perfect": 0.5,
+        "wer_mean_below_half": 0.1,
+        "above_half": 0,
+        "wer_guarded": 1.0,
+        "sim_recording": None,
+        "flags": {},
     }
     return Line(system, **{**fields, **changes})
 

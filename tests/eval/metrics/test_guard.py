@@ -28,6 +28,7 @@ def test_somebody_speaks_in_a_recording_and_nobody_in_silence_or_noise():
 def test_a_loop_is_told_from_a_long_sentence():
     assert loops("thank you so much " * 30)
     assert not loops("thank you thank you")
+    assert loops("谢谢观看" * 100) and not loops("今天天气很好我们去公园走一走吧")
     assert not loops(
         "the old man walked slowly down the quiet street past the bakery and the school until he "
         "reached the river where children were playing in the cold water"
