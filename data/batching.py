@@ -87,6 +87,11 @@ def plan_epoch(
     while len(batches) % world_size:  # halve the batch with most rows: a step needs one per rank
         index = max(range(len(batches)), key=lambda i: len(batches[i]))
         rows = batches[index]
+        if len(rows) == 1:
+            raise ValueError(
+                f"{len(sequences)} sequences of nearly max_tokens={max_tokens} positions cannot be dealt to "
+                f"{world_size} shares (ranks x accumulate) of a step"
+            )
         batches[index : index + 1] = [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
     steps = [batches[i : i + world_size] for i in range(0, len(batches), world_size)]
     rng.shuffle(steps)

@@ -128,6 +128,11 @@ class TokenDataModule(lightning.LightningDataModule):
         rank, world = (
             (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         )
+        if len(batches) < world:
+            raise ValueError(
+                f"{len(batches)} validation batches of max_tokens={self.max_tokens} for {world} ranks: "
+                "there must be one for each; use fewer ranks or a smaller batch.max_tokens"
+            )
         whole = [[(members, False) for members in batch] for batch in batches[rank::world]]
         return self._loader(self.valid_table, whole)
 

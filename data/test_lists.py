@@ -6,8 +6,9 @@ zero_shot      every utterance of 1-27 words (the range of Seed-TTS test-en), sa
                utterance of the same reader
 length_stress  50 texts in each of nine bins of 1 to 250 words, said in the voices of ten fixed prompts
 
-writes <out>/meta.lst and <out>/list.json: the counts, the seed and the list's sha256. Equal recordings and seed
-give equal bytes on every machine; `data.check_data` tells whether a list is still the one that was built.
+writes <out>/meta.lst and <out>/list.json: the counts, the seed, and the sha256 of the list and of its names
+and texts. Equal recordings and seed give equal names, texts and prompts on every machine (`texts_sha256`), and
+equal bytes where corpus and `out` lie alike; `tools.check_data` tells whether a list is still as it was built.
 Paths are relative to `out`. Texts with digits or the separator "|" are left out, and counted.
 """
 
@@ -48,7 +49,9 @@ class Line:
 
     def write(self, out: Path) -> str:
         """The five fields, paths relative to `out`."""
-        wavs = [os.path.relpath(p, out) if p else "" for p in (self.prompt.wav, self.recording)]
+        # Resolved: behind a link ".." leads elsewhere.
+        home, places = out.resolve(), (self.prompt.wav, self.recording)
+        wavs = [os.path.relpath(p.resolve(), home) if p else "" for p in places]
         fields = [self.name, self.prompt.text or "", wavs[0], self.text]
         return "|".join([*fields, wavs[1]] if wavs[1] else fields)
 
@@ -63,7 +66,12 @@ def prompts_of(utterances: Sequence[Utterance]) -> dict[str, list[Utterance]]:
     found: dict[str, list[Utterance]] = defaultdict(list)
     for utterance in utterances:
         if readable(utterance.text):
-            info = soundfile.info(str(utterance.wav))
+            try:
+                info = soundfile.info(str(utterance.wav))
+            except (OSError, soundfile.SoundFileError) as error:
+                raise ValueError(
+                    f"{utterance.wav} cannot be read ({error}): unpack it again"
+                ) from None
             seconds = info.frames / info.samplerate
             if PROMPT_SECONDS[0] <= seconds <= PROMPT_SECONDS[1]:
                 found[utterance.voice].append(utterance)
@@ -73,7 +81,7 @@ def prompts_of(utterances: Sequence[Utterance]) -> dict[str, list[Utterance]]:
 def zero_shot(utterances: Sequence[Utterance], seed: int) -> tuple[list[Line], dict[str, int]]:
     """Lines in the order of `utterances`, and how many were left out, by reason.
 
-    The prompt of an utterance depends on its name and the seed alone.
+    The prompt of an utterance depends on its name, the seed, and the reader's recordings.
     """
     prompts, lines = prompts_of(utterances), []
     dropped = dict.fromkeys(("no readable text", "too long or short", "no prompt of its reader"), 0)
@@ -170,7 +178,9 @@ def write_list(lines: Sequence[Line], out: Path, facts: dict) -> str:
     out.mkdir(parents=True, exist_ok=True)
     content = "".join(line.write(out) + "\n" for line in lines).encode()
     digest = hashlib.sha256(content).hexdigest()
-    described = json.dumps(facts | {"lines": len(lines), "sha256": digest}, indent=1) + "\n"
+    texts = "".join(f"{line.name}|{line.prompt.name}|{line.text}\n" for line in lines).encode()
+    hashes = {"sha256": digest, "texts_sha256": hashlib.sha256(texts).hexdigest()}
+    described = json.dumps(facts | {"lines": len(lines)} | hashes, indent=1) + "\n"
     for name, data in (("meta.lst", content), ("list.json", described.encode())):
         partial = out / f"{name}.partial"
         partial.write_bytes(data)

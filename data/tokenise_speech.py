@@ -242,6 +242,13 @@ def main() -> None:
         s3 = load_s3_onnx(model) if truth(given["onnx"]) else load_s3(model, given["device"])
     except (FileNotFoundError, ModuleNotFoundError, ValueError) as error:
         sys.exit(f"error: {error}")
+    way = "onnx" if truth(given["onnx"]) else "torch"
+    mark = where / "parts" / "way.txt"
+    known = mark.read_text().strip() if mark.is_file() else way
+    if known != way:
+        sys.exit(f"error: {where} holds tokens made with {known}, not {way}: choose another out=")
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.write_text(way + "\n")
     tokenise(wanted, s3, where, shard, float(given["batch_seconds"]))
     finish(wanted, where)
 

@@ -26,7 +26,7 @@ from lightning_modules.callbacks import (
     RunCheckpoint,
     StepSeed,
 )
-from lightning_modules.run_folder import RunFolder
+from lightning_modules.run_folder import RunError, RunFolder
 from mamtra.lm.checkpoint import load_lm, save_lm
 
 EXPORTS = ("best", "last")
@@ -85,7 +85,9 @@ def train_in(
     everything random, `build` included) and "trainer" (keywords of `fit`) are read from it. Errors as
     `RunFolder.check`, `fit`.
     """
-    # Of several ranks on one machine, the first one has started before the others are.
+    # Lightning starts the other ranks of a machine after the first has passed here; others start all at once.
+    if overwrite and os.environ.get("LOCAL_RANK") is None and _launched_together():
+        raise RunError("overwrite=true with several ranks at once: delete the run folder yourself")
     identity = run.check(settings, inputs, overwrite and not rank_zero_only.rank)
     if run.finished:
         print(f"{run.export} is complete; nothing to do (overwrite=true trains it again)")
@@ -98,6 +100,12 @@ def train_in(
         steps = datamodule.count_steps(settings["epochs"], world_size, trainer["accumulate"])
         say(f"{settings['epochs']} epochs are {steps} steps on {world_size} device(s)")
     say(f"done: {fit(module, datamodule, run, identity, steps=steps, seed=seed, **trainer)}")
+
+
+def _launched_together() -> bool:
+    """Whether somebody else than Lightning has started several ranks."""
+    sizes = (os.environ.get(name, "1") for name in ("WORLD_SIZE", "SLURM_NTASKS"))
+    return any(size.isdigit() and int(size) > 1 for size in sizes)
 
 
 @rank_zero_only

@@ -171,7 +171,7 @@ class Synthesizer:
         """Waveform chunks (n,) as soon as they can be made; together they are the sentence.
 
         A text is read as one piece. An iterable of texts is spoken while they come (bistream), by a
-        model that was trained for it; its parts are tokenised as they are, one by one.
+        model that was trained for it; its parts are tokenised one by one, blank ones are skipped.
         Options and errors as `mamtra.lm.stream`.
         """
         generator = torch.Generator().manual_seed(seed)
@@ -183,7 +183,7 @@ class Synthesizer:
                 self.lm, whole, prompt.tokens, generator, target_length=len(ids), **options
             )
         else:
-            pieces = (self.tokenizer.encode(piece) for piece in text)
+            pieces = (self.tokenizer.encode(piece) for piece in text if piece.strip())
             given = (pieces, prompt.text_ids, prompt.tokens)
             tokens = stream_bistream(self.lm, *given, generator, **options)
         waves = self.codec.stream(prompt.voice)

@@ -20,10 +20,8 @@ from rich.table import Table
 
 from data.arguments import parse_arguments
 from data.libritts import SOURCE, scan
-from eval.files import InputError
 from eval.testset import read_meta
-from mamtra.lm.checkpoint import CheckpointError
-from mamtra.speech.cosyvoice2 import check_folder
+from mamtra.speech.cosyvoice2 import FLOW, SPEAKER, VOCODER, check_folder
 from mamtra.speech.s3 import ONNX_FILE, TORCH_FILE
 from mamtra.text.qwen import QwenTokenizer
 from mamtra.transfer.cosyvoice2 import LLM_FILE, N_PARAMETERS, read_llm_pt
@@ -40,6 +38,8 @@ LIBRITTS = {
     "dev-clean": 5_736,
     "test-clean": 4_837,
 }
+SPEECH_FILES = (FLOW, VOCODER, SPEAKER)
+SMALLEST_BYTES = 20_000  # below the smallest of the weight files, random ones included
 SEEDTTS = {"en/meta.lst": 1_088, "zh/meta.lst": 2_020, "zh/hardcase.lst": 400}
 
 
@@ -56,8 +56,18 @@ def checked(part: str, look: Callable[[], str], remedy: str) -> Check:
     """What `look` found, or its error with the remedy."""
     try:
         return Check(part, look())
-    except (OSError, ValueError, ModuleNotFoundError, InputError, CheckpointError) as error:
+    except (OSError, ValueError, ModuleNotFoundError) as error:
         return Check(part, str(error), remedy)
+    except Exception as error:  # every package has its own for a damaged file
+        return Check(part, f"{type(error).__name__}: {error}", remedy)
+
+
+def large(path: Path) -> str:
+    """The file's name and size. Raises ValueError for one far too small to hold weights."""
+    size = path.stat().st_size
+    if size < SMALLEST_BYTES:
+        raise ValueError(f"{path} has {size} bytes: a git-lfs pointer or a broken download")
+    return f"{path.name} ({size / 1e6:.0f} MB)"
 
 
 def check_model(folder: Path) -> Iterator[Check]:
@@ -72,12 +82,13 @@ def check_model(folder: Path) -> Iterator[Check]:
 
     def speech() -> str:
         check_folder(folder)
-        return "flow.pt, hift.pt, campplus.onnx"
+        return ", ".join(large(folder / name) for name in SPEECH_FILES)
 
     def tokenizer() -> str:
-        if not any((folder / name).is_file() for name in (ONNX_FILE, TORCH_FILE)):
+        found = [folder / name for name in (ONNX_FILE, TORCH_FILE) if (folder / name).is_file()]
+        if not found:
             raise FileNotFoundError(f"{folder / ONNX_FILE} is missing")
-        return ONNX_FILE
+        return large(found[0])
 
     def text() -> str:
         return (

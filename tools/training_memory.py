@@ -12,6 +12,7 @@ The chunks are smaller here, because the batches are.
 """
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -56,7 +57,9 @@ def step_bytes(way: str, chunk: int, n_layers: int, row: int, rows: int) -> int:
     )
     module = DistillModule(teacher, student, FULL, {}, **memory_options(way, chunk))
     for parameter in student.parameters():
-        parameter.grad = torch.zeros_like(parameter)
+        parameter.grad = torch.ones_like(
+            parameter
+        )  # zeros would not be in memory before they change
     n_text = row // 8
     text = torch.randint(0, TEXT_VOCAB, (rows, n_text))
     speech = torch.randint(0, SPEECH_VOCAB, (rows, row - n_text - 2))
@@ -72,7 +75,11 @@ def measure(way: str, chunk: int, n_layers: int, row: int, rows: int) -> int:
     """`step_bytes` in a fresh process, since a peak never falls."""
     arguments = f"{way!r}, {chunk}, {n_layers}, {row}, {rows}"
     call = f"from tools.training_memory import step_bytes; print(step_bytes({arguments}))"
-    done = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True, check=True)
+    # Large tensors in pages of their own, which go back when they are freed: a heap would keep its holes.
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
+    command = [sys.executable, "-c", call]
+    options = {"capture_output": True, "text": True, "check": True, "env": environment}
+    done = subprocess.run(command, **options)
     return int(done.stdout)
 
 

@@ -30,7 +30,7 @@ from mamtra.lm.sequence import (
 )
 from mamtra.lm.speech_lm import SpeechLM
 
-MAX_LENGTH = 4096  # positions of one stream: its attention layers keep a cache for as many
+MAX_LENGTH = 8192  # positions of a bistream: its attention layers keep a cache for as many
 
 
 class _Live:
@@ -84,18 +84,18 @@ def stream_tokens(
     target_length: int,
     min_ratio: float = MIN_RATIO,
     max_ratio: float = MAX_RATIO,
-    max_length: int = MAX_LENGTH,
     **sampling: float,
 ) -> Iterator[int]:
     """The tokens of `generate`, each as soon as it is drawn.
 
     text_ids: prompt text and text, the last `target_length` of which are to be spoken; `sampling`: fields
-    of `Sampling`. Raises ValueError as `generate` does, and when `max_length` positions do not suffice.
+    of `Sampling`. Raises ValueError as `generate` does.
     """
-    live = _Live(model, generator, Sampling(**sampling), max_length)  # type: ignore[arg-type]
     ids, kinds = build_prompt(text_ids, prompt_speech_ids)
+    fewest, most = length_limits(target_length, min_ratio, max_ratio)
+    live = _Live(model, generator, Sampling(**sampling), len(ids) + most)  # type: ignore[arg-type]
     live.ids, live.kinds = ids.tolist(), kinds.tolist()
-    yield from _until_eos(live, *length_limits(target_length, min_ratio, max_ratio))
+    yield from _until_eos(live, fewest, most)
 
 
 def stream_bistream(
@@ -115,9 +115,14 @@ def stream_bistream(
 
     For a model trained with bistream sequences. A fill token is forced after each 15 speech tokens
     and may be drawn before; the end is allowed only when no text is left. Prompt speech that the text
-    does not outlast follows the task token, as in training.
-    Raises ValueError for a model that counts its text, an empty text, or settings without meaning.
+    does not outlast follows the task token, as in training. `max_ratio` bounds what follows the last of
+    the text: the blocks before it have their 15 tokens whatever it says.
+    Raises ValueError for a model that counts its text, an empty text, settings without meaning, and when
+    `max_length` positions do not suffice.
     """
+    length_limits(
+        1_000, min_ratio, max_ratio
+    )  # ratios without meaning stop before anything is spoken
     if model.sizes.text_rate:
         raise ValueError(
             "this model was trained with the position in the whole text as a feature (text_rate): it "
@@ -150,6 +155,8 @@ def stream_bistream(
             yield token
             live.add([token], KIND_SPEECH)
             n_spoken, left_in_block = n_spoken + 1, left_in_block - 1
+            if not left_in_block:
+                live.drawn.append(fill)  # forced, and seen by the sampling like one that is drawn
     if not n_pieces:
         raise ValueError("the text has no tokens")
     live.add(text, KIND_TEXT)

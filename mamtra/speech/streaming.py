@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
-HOP_TOKENS = 25  # CosyVoice 2 speaks a second at a time (cosyvoice2.yaml:17, cli/model.py:258)
+HOP_TOKENS = 25  # CosyVoice 2's first chunk is a second (cosyvoice2.yaml:17, cli/model.py:258)
 LOOKAHEAD_TOKENS = 3  # that its flow sees beyond the ones it speaks
 OVERLAP_FRAMES = 8  # spoken again at the next chunk's start and faded over
 
@@ -41,6 +41,8 @@ class ChunkedFlow:
     limited to chunks, the vocoder on the new frames and the last eight of the chunk before, whose
     harmonic source it takes over; their 3,840 samples are cross-faded.
 
+    Chunks stay a second long. Later versions of upstream double them up to four, which runs the flow less often
+    on what it has seen, for a longer wait.
     The last chunk's frames come from a flow without limits, as upstream's do.
     """
 

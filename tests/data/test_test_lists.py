@@ -19,6 +19,7 @@ from data.test_lists import (
     write_list,
     zero_shot,
 )
+from eval.testset import read_meta
 
 WORDS = (
     "a",
@@ -114,19 +115,24 @@ def test_the_list_is_the_same_wherever_the_corpus_lies(root, utterances, tmp_pat
     moved = tmp_path / "elsewhere" / "LibriTTS"
     moved.parent.mkdir()
     moved.symlink_to(root)
-    lines = length_stress(scan(moved, ["test-clean"]), seed=0)[0]
-    (root.parent / "list").mkdir(exist_ok=True)
-    here = write_list(length_stress(utterances, 0)[0], root.parent / "list", {})
-    there = write_list(lines, moved.parent / "list", {})
-    assert [ln.text for ln in lines] == [ln.text for ln in length_stress(utterances, 0)[0]]
-    paths = ((root.parent / "list/meta.lst"), (moved.parent / "list/meta.lst"))
-    one, two = (path.read_text().replace(root.name, "LibriTTS") for path in paths)
-    assert one == two and len(here) == len(there) == 64
+    found = []
+    for corpus, out in (
+        (root, tmp_path / "a"),
+        (moved, tmp_path / "b/c"),
+        (root, tmp_path / "link/d"),
+    ):
+        (tmp_path / "far/away").mkdir(parents=True, exist_ok=True)
+        if not (tmp_path / "link").exists():
+            (tmp_path / "link").symlink_to(tmp_path / "far/away")
+        write_list(length_stress(scan(corpus, ["test-clean"]), seed=0)[0], out, {})
+        assert all(item.prompt_wav.is_file() for item in read_meta(out / "meta.lst"))
+        found.append(json.loads((out / "list.json").read_text())["texts_sha256"])
+    assert len(set(found)) == 1
+    write_list(length_stress(utterances, seed=1)[0], tmp_path / "e", {})
+    assert json.loads((tmp_path / "e/list.json").read_text())["texts_sha256"] not in found
 
 
 def test_the_list_reads_back(root, tmp_path, monkeypatch, capsys):
-    from eval.testset import read_meta
-
     out = tmp_path / "lists"
     monkeypatch.setattr("sys.argv", ["x", f"root={root}", f"out={out}", "kind=length_stress"])
     main()

@@ -87,7 +87,9 @@ def test_what_cannot_be_streamed_is_refused(model):
     with pytest.raises(ValueError, match="no tokens"):
         list(stream_bistream(model, [], [1, 2], [], seeded()))
     with pytest.raises(ValueError, match="max_length=8"):
-        list(stream_tokens(model, [1] * 9, [], seeded(), target_length=9, max_length=8))
+        list(stream_bistream(model, [[1] * 9], [], [], seeded(), max_length=8))
+    with pytest.raises(ValueError, match="allow no length"):
+        next(stream_bistream(model, [[1] * 9], [], [], seeded(), min_ratio=3.0, max_ratio=2.0))
     with pytest.raises(ValueError, match="eval mode"):
         list(stream_tokens(model.train(), [1], [], seeded(), target_length=1))
     model.eval().sizes = replace(model.sizes, text_rate=0.7)
