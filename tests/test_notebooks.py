@@ -11,7 +11,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def test_the_notebooks_are_there():
-    assert {path.stem for path in NOTEBOOKS} == {"ce_vs_wer", "layer_importance", "placement_grid"}
+    expected = {"ce_vs_wer", "initialisation", "layer_importance", "placement_grid"}
+    assert {path.stem for path in NOTEBOOKS} == expected
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
