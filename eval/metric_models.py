@@ -53,13 +53,13 @@ def load_speaker(name: str | None, device: str) -> Speaker | None:
     raise InputError(f"unknown speaker encoder {name!r}; valid: ge2e, ecapa, ecapa=<folder>")
 
 
-def load_mos(name: str | None) -> MOS | None:
-    """`distillmos`, `dnsmos`, or None. Raises InputError for another name."""
-    if name is None:
+def load_mos(name: str | bool | None) -> MOS | None:
+    """`distillmos`, `dnsmos`, or nothing (null, false). Raises InputError for another name."""
+    if not name:
         return None
     if name not in MOS_MODELS:
         raise InputError(f"unknown MOS model {name!r}; valid: {', '.join(MOS_MODELS)}")
-    return MOS_MODELS[name]()
+    return MOS_MODELS[str(name)]()
 
 
 def load_scorers(s: dict[str, Any], language: str) -> Scorers:

@@ -159,6 +159,6 @@ def test_none_leaves_a_metric_out(tmp_path):
     given = {"profile": "seedtts", "asr": "tiny.en", "speaker": None, "mos": None}
     given |= {"device": "cpu", "threads": 1, "cache": str(tmp_path)}
     scorers = load_scorers(given, "en")
-    assert scorers.speaker is None and scorers.mos is None
+    assert scorers.speaker is None and scorers.mos is None and load_mos(False) is None
     with pytest.raises(InputError, match="unknown profile"):
         load_scorers(given | {"profile": "odd"}, "en")
