@@ -95,12 +95,13 @@ class RunCheckpoint(Checkpoint):
     last.ckpt is replaced atomically every `every_steps` steps, every `every_minutes` minutes, at
     the end, and on Ctrl-C or SIGTERM, which then raises Interrupted at the end of the step. At a
     step that is validated it is saved after validation, so that a resumed run neither repeats nor
-    skips one.
+    skips one. Without `every_steps` it is saved on Ctrl-C and SIGTERM only.
     """
 
-    def __init__(self, folder: Path, every_steps: int, every_minutes: float, monitor: str):
-        self.folder, self.every_steps, self.every_s = folder, every_steps, 60 * every_minutes
-        self.monitor = monitor
+    def __init__(self, folder: Path, every_steps: int | None, every_minutes: float, monitor: str):
+        self.folder, self.every_steps, self.monitor = folder, every_steps, monitor
+        self.every_s = 60 * every_minutes if every_steps else math.inf
+        self._saved_step = -1
         self.best = {"value": math.inf, "step": 0}
         self._saved_at_s = time.monotonic()
         self._stop_signal: int | None = None
@@ -150,14 +151,16 @@ class RunCheckpoint(Checkpoint):
         self._save_if_asked(trainer)
 
     def on_train_end(self, trainer, pl_module) -> None:
-        self.save(trainer)
+        if self.every_steps and self._saved_step != trainer.global_step:
+            self.save(trainer)
 
     def _save_if_asked(self, trainer) -> None:
         # Signals and clocks reach the ranks at different steps; all have to save at the same one.
         any_rank = partial(trainer.strategy.reduce_boolean_decision, all=False)
         stop = any_rank(self._stop_signal is not None)
         late = any_rank(time.monotonic() - self._saved_at_s > self.every_s)
-        if stop or late or trainer.global_step % self.every_steps == 0:
+        due = self.every_steps and trainer.global_step % self.every_steps == 0
+        if stop or late or due:
             self.save(trainer)
         if stop:
             raise Interrupted(f"stopped after step {trainer.global_step}; saved {self.last}")
@@ -169,7 +172,7 @@ class RunCheckpoint(Checkpoint):
         trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:
             os.replace(temporary, self.last)
-        self._saved_at_s = time.monotonic()
+        self._saved_at_s, self._saved_step = time.monotonic(), trainer.global_step
 
 
 class MetricsLog(Callback):

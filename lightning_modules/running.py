@@ -131,7 +131,7 @@ def fit(
     accumulate: int,
     val_every: int,
     log_every: int,
-    checkpoint_every: int,
+    checkpoint_every: int | None,
     checkpoint_minutes: float,
     nonfinite_limit: int,
     export: str,

@@ -6,76 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
-from rich.console import Console
 
 from eval.files import InputError
-from eval.metrics.profiles import PROFILES
 from eval.metrics.weights import Unavailable
-from eval.score import score
 from eval.score_row import STATUSES
-from eval.scorers import Cache, Scorers
-from eval.testset import Item
-
-RATE_HZ = 16_000
-
-
-class CountingASR:
-    key = "asr-counting"
-
-    def __init__(self, text: str = "hello world") -> None:
-        self.text, self.calls = text, 0
-
-    def transcribe(self, wave: np.ndarray) -> str:
-        self.calls += 1
-        if self.text == "raise":
-            raise RuntimeError("out of memory")
-        return self.text
-
-
-class PitchSpeaker:
-    key = "speaker-pitch"
-
-    def embed(self, wave: np.ndarray) -> np.ndarray:
-        crossings = float(np.mean(np.diff(np.signbit(wave).astype(int)) != 0))
-        return np.array([np.cos(20 * crossings), np.sin(20 * crossings)])
-
-
-class PeakMOS:
-    key = "mos-peak"
-
-    def score(self, wave: np.ndarray) -> float:
-        return 1 + 4 * float(np.abs(wave).max())
-
-
-def tone(hz: float, seconds: float = 0.5) -> np.ndarray:
-    return 0.5 * np.sin(2 * np.pi * hz * np.arange(int(seconds * RATE_HZ)) / RATE_HZ)
-
-
-@pytest.fixture
-def world(tmp_path):
-    soundfile.write(tmp_path / "low.wav", tone(200), RATE_HZ)
-    soundfile.write(tmp_path / "high.wav", tone(900), RATE_HZ)
-    wavs = tmp_path / "out" / "wavs"
-    wavs.mkdir(parents=True)
-    for name, hz in (("a", 200), ("b", 900), ("c", 200)):
-        soundfile.write(wavs / f"{name}.wav", tone(hz), RATE_HZ)
-    return tmp_path
-
-
-def items(world, names="abc", text="Hello, world!"):
-    prompts = {"b": "high.wav"}
-    return [
-        Item(name, text, "hi", world / prompts.get(name, "low.wav"), None, i + 1)
-        for i, name in enumerate(names)
-    ]
-
-
-def run(world, these, asr=None, rows=None, profile="seedtts", detector=None, shard=(0, 1)):
-    models = (asr or CountingASR(), PitchSpeaker(), PeakMOS(), Cache(world / "cache"))
-    scorers = Scorers(*models, PROFILES[profile], "en", detector)
-    options = {"name": "s", "console": Console(quiet=True), "shard": shard}
-    rows = score(these, world / "out/wavs", world / "out", scorers, rows or {}, **options)
-    return rows, scorers
+from tests.eval.scored_world import RATE_HZ, CountingASR, items, run, tone
 
 
 def test_good_rows_carry_every_metric(world):
@@ -275,58 +210,3 @@ def test_the_recordings_voice_is_compared_too(world):
     rows, _ = run(world, these)
     assert rows[1]["sim_recording"] == pytest.approx(1.0) and rows[0]["sim_recording"] < 0.9
     assert run(world, items(world))[0][0]["sim_recording"] is None
-
-
-FAULTS = {
-    "truncated": lambda p: p.write_bytes(p.read_bytes()[:20]),
-    "no_bytes": lambda p: p.write_bytes(b""),
-    "no_samples": lambda p: soundfile.write(p, np.zeros(0), RATE_HZ),
-    "nan": lambda p: soundfile.write(p, np.full(1000, np.nan), RATE_HZ, subtype="FLOAT"),
-    "infinite": lambda p: soundfile.write(p, np.full(1000, np.inf), RATE_HZ, subtype="FLOAT"),
-    "zeros": lambda p: soundfile.write(p, np.zeros(1000), RATE_HZ),
-    "stereo": lambda p: soundfile.write(p, np.stack([tone(200)] * 2, axis=1), RATE_HZ),
-    "rate_8000": lambda p: soundfile.write(p, tone(200), 8000),
-    "rate_22050": lambda p: soundfile.write(p, tone(200), 22050),
-    "rate_24000": lambda p: soundfile.write(p, tone(200), 24000),
-    "rate_48000": lambda p: soundfile.write(p, tone(200), 48000),
-    "float": lambda p: soundfile.write(p, tone(200), RATE_HZ, subtype="DOUBLE"),
-    "twenty_ms": lambda p: soundfile.write(p, tone(200, 0.02), RATE_HZ),
-    "missing": lambda p: p.unlink(),
-    "text": lambda p: p.write_text("this is no sound"),
-}
-STATUS_OF = {
-    "truncated": "corrupt",
-    "no_bytes": "corrupt",
-    "no_samples": "empty",
-    "nan": "nan",
-    "infinite": "nan",
-    "zeros": "silent",
-    "missing": "missing",
-    "text": "corrupt",
-}
-
-
-@pytest.fixture
-def many(world):
-    """An utterance per fault, each with a good wav, besides the three."""
-    for name in FAULTS:
-        soundfile.write(world / f"out/wavs/{name}.wav", tone(200), RATE_HZ)
-    return items(world, [*"abc", *FAULTS])
-
-
-@pytest.mark.parametrize("fault", [*FAULTS, "all"])
-def test_fifteen_bad_files_alone_and_together(world, many, fault):
-    good = {row["utterance"]: row for row in run(world, many)[0]}
-    hit = set(FAULTS) if fault == "all" else {fault}
-    for name in hit:
-        FAULTS[name](world / f"out/wavs/{name}.wav")
-    for row in run(world, many)[0]:
-        name = row["utterance"]
-        if name not in hit:
-            assert row == good[name]
-            continue
-        assert row["status"] == STATUS_OF.get(name, "ok")
-        if name in STATUS_OF:
-            assert row["wer"] == 1.0 and row["mos"] is None and row["sim_prompt"] is None
-        else:
-            assert row["wer"] == 0.0 and row["mos"] is not None

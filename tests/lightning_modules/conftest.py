@@ -6,10 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 
 from data.datamodule import TokenDataModule
+from lightning_modules import running
 from lightning_modules.run_folder import RunFolder
 from lightning_modules.running import fit
+from lightning_modules.teacher import TeacherModule
 from mamtra.backbone.sizes import BackboneSizes
 from mamtra.lm.speech_lm import SpeechLM
 from mamtra.text.characters import CharacterTokenizer
@@ -100,3 +103,28 @@ def train(datamodule):
         return pd.read_csv(run.path / "metrics.csv")
 
     return run_fit
+
+
+@pytest.fixture
+def teacher(tiny_lm, optimizer):
+    """Makes a teacher module; dropout makes the losses depend on the random state of every step."""
+
+    def make(seed=0):
+        return TeacherModule(tiny_lm(seed=seed, dropout=0.2), optimizer)
+
+    return make
+
+
+@pytest.fixture
+def callback(monkeypatch):
+    """Adds a callback to the trainer that fit() builds."""
+
+    def add(extra: Callback) -> None:
+        real = running.lightning.Trainer
+
+        def trainer(**settings):
+            return real(**{**settings, "callbacks": [extra, *settings["callbacks"]]})
+
+        monkeypatch.setattr(running.lightning, "Trainer", trainer)
+
+    return add

@@ -1,0 +1,59 @@
+"""Three short tones to score, and counting stand-ins for the metric models."""
+
+import numpy as np
+from rich.console import Console
+
+from eval.metrics.profiles import PROFILES
+from eval.score import score
+from eval.scorers import Cache, Scorers
+from eval.testset import Item
+
+RATE_HZ = 16_000
+
+
+class CountingASR:
+    key = "asr-counting"
+
+    def __init__(self, text: str = "hello world") -> None:
+        self.text, self.calls = text, 0
+
+    def transcribe(self, wave: np.ndarray) -> str:
+        self.calls += 1
+        if self.text == "raise":
+            raise RuntimeError("out of memory")
+        return self.text
+
+
+class PitchSpeaker:
+    key = "speaker-pitch"
+
+    def embed(self, wave: np.ndarray) -> np.ndarray:
+        crossings = float(np.mean(np.diff(np.signbit(wave).astype(int)) != 0))
+        return np.array([np.cos(20 * crossings), np.sin(20 * crossings)])
+
+
+class PeakMOS:
+    key = "mos-peak"
+
+    def score(self, wave: np.ndarray) -> float:
+        return 1 + 4 * float(np.abs(wave).max())
+
+
+def tone(hz: float, seconds: float = 0.5) -> np.ndarray:
+    return 0.5 * np.sin(2 * np.pi * hz * np.arange(int(seconds * RATE_HZ)) / RATE_HZ)
+
+
+def items(world, names="abc", text="Hello, world!"):
+    prompts = {"b": "high.wav"}
+    return [
+        Item(name, text, "hi", world / prompts.get(name, "low.wav"), None, i + 1)
+        for i, name in enumerate(names)
+    ]
+
+
+def run(world, these, asr=None, rows=None, profile="seedtts", detector=None, shard=(0, 1)):
+    models = (asr or CountingASR(), PitchSpeaker(), PeakMOS(), Cache(world / "cache"))
+    scorers = Scorers(*models, PROFILES[profile], "en", detector)
+    options = {"name": "s", "console": Console(quiet=True), "shard": shard}
+    rows = score(these, world / "out/wavs", world / "out", scorers, rows or {}, **options)
+    return rows, scorers
