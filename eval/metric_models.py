@@ -13,12 +13,12 @@ from eval.metrics.asr_transformers import TransformersWhisperASR
 from eval.metrics.guard import SpeechDetector
 from eval.metrics.mos import DistillMOS
 from eval.metrics.mos_dnsmos import DNSMOS
+from eval.metrics.mos_utmos import UTMOS22
 from eval.metrics.profiles import profile_of
 from eval.metrics.speaker import GE2ESpeaker
 from eval.metrics.speaker_ecapa import SOURCE, ECAPASpeaker
+from eval.metrics.speaker_wavlm import WavLMSpeaker
 from eval.scorers import ASR, MOS, Cache, Scorers, Speaker
-
-MOS_MODELS = {"distillmos": DistillMOS, "dnsmos": DNSMOS}
 
 
 def load_asr(name: str, language: str, device: str, threads: int) -> ASR:
@@ -42,7 +42,7 @@ def load_asr(name: str, language: str, device: str, threads: int) -> ASR:
 
 
 def load_speaker(name: str | None, device: str) -> Speaker | None:
-    """`ge2e`, `ecapa`, `ecapa=<folder>`, or None. Raises InputError for another name."""
+    """`ge2e`, `ecapa`, `ecapa=<folder>`, `wavlm=<file>`, or None. Raises InputError for another name."""
     tool, _, where = (name or "").partition("=")
     if not tool:
         return None
@@ -50,16 +50,31 @@ def load_speaker(name: str | None, device: str) -> Speaker | None:
         return GE2ESpeaker()
     if tool == "ecapa":
         return ECAPASpeaker(where or SOURCE, device)
-    raise InputError(f"unknown speaker encoder {name!r}; valid: ge2e, ecapa, ecapa=<folder>")
+    if tool == "wavlm" and where:
+        return WavLMSpeaker(where, device)
+    raise InputError(
+        f"unknown speaker encoder {name!r}; valid: ge2e, ecapa, ecapa=<folder>, "
+        "wavlm=<wavlm_large_finetune.pth>"
+    )
 
 
-def load_mos(name: str | bool | None) -> MOS | None:
-    """`distillmos`, `dnsmos`, or nothing (null, false). Raises InputError for another name."""
-    if not name:
+def load_mos(name: str | bool | None, device: str) -> MOS | None:
+    """`distillmos`, `dnsmos`, `utmos22`, `utmos22=<folder>`, or nothing (null, false).
+
+    Raises InputError for another name.
+    """
+    tool, _, where = str(name or "").partition("=")
+    if not tool:
         return None
-    if name not in MOS_MODELS:
-        raise InputError(f"unknown MOS model {name!r}; valid: {', '.join(MOS_MODELS)}")
-    return MOS_MODELS[str(name)]()
+    if tool == "distillmos":
+        return DistillMOS()
+    if tool == "dnsmos":
+        return DNSMOS()
+    if tool == "utmos22":
+        return UTMOS22(where or None, device)
+    raise InputError(
+        f"unknown MOS model {name!r}; valid: distillmos, dnsmos, utmos22, utmos22=<folder>"
+    )
 
 
 def load_scorers(s: dict[str, Any], language: str) -> Scorers:
@@ -71,7 +86,7 @@ def load_scorers(s: dict[str, Any], language: str) -> Scorers:
     return Scorers(
         load_asr(s["asr"], language, s["device"], s["threads"]),
         load_speaker(s["speaker"], s["device"]),
-        load_mos(s["mos"]),
+        load_mos(s["mos"], s["device"]),
         Cache(Path(s["cache"])),
         profile,
         language,

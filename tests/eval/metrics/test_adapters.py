@@ -73,7 +73,7 @@ def test_models_of_like_names_have_keys_of_their_own():
 
 
 def test_dnsmos_hears_noise(wave):
-    mos = load_mos("dnsmos")
+    mos = load_mos("dnsmos", "cpu")
     rng = np.random.default_rng(0)
     noisy = wave + 0.1 * rng.standard_normal(len(wave)).astype(np.float32)
     clean = mos.score(wave)
@@ -147,7 +147,7 @@ def test_ge2e_tells_voices_apart_and_ignores_company():
         (lambda: load_asr("paraformer", "en", "cpu", 1), "reads Chinese only"),
         (lambda: load_asr("tiny.en", "zh", "cpu", 1), "asr=paraformer"),
         (lambda: load_speaker("wavlm", "cpu"), "valid: ge2e, ecapa"),
-        (lambda: load_mos("utmos"), "valid: distillmos, dnsmos"),
+        (lambda: load_mos("utmos", "cpu"), "valid: distillmos, dnsmos"),
     ],
 )
 def test_unknown_names(call, message):
@@ -159,6 +159,6 @@ def test_none_leaves_a_metric_out(tmp_path):
     given = {"profile": "seedtts", "asr": "tiny.en", "speaker": None, "mos": None}
     given |= {"device": "cpu", "threads": 1, "cache": str(tmp_path)}
     scorers = load_scorers(given, "en")
-    assert scorers.speaker is None and scorers.mos is None and load_mos(False) is None
+    assert scorers.speaker is None and scorers.mos is None and load_mos(False, "cpu") is None
     with pytest.raises(InputError, match="unknown profile"):
         load_scorers(given | {"profile": "odd"}, "en")
