@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from eval.build import System, build_systems, name_systems, wav_system
+from eval.efficiency import efficiency
 from eval.files import InputError, sha256_bytes, sha256_file
 from eval.leaderboard import coverage
 from eval.metric_models import load_scorers
@@ -26,17 +27,23 @@ from eval.testset import Item, one_item, parse_shard, read_meta
 from mamtra.lm.checkpoint import CheckpointError
 
 
+def models_of(s: dict[str, Any]) -> dict[str, str]:
+    """Name -> folder of the models that the configuration names."""
+    return name_systems(s["models"] or ([s["model"]] if s["model"] else []))
+
+
 def systems_of(s: dict[str, Any], items: tuple[Item, ...], console: Console) -> list[System]:
     """The systems that the configuration names: models, or a folder of wavs."""
     out = Path(s["out"])
     if s["wavs"] is not None:
         name = str(s["name"] or Path(str(s["wavs"])).resolve().name)
         return [wav_system(name, Path(str(s["wavs"])), items, out, console)]
-    models = name_systems(s["models"] or ([s["model"]] if s["model"] else []))
     options = {name: s[name] for name in ("seed_index", "device", "batch", "cross_lingual")}
     # Named only where it is not the default, so that it does not outdate what was synthesised before.
     options["sampling"] = s["system"]["sampling"] | ({} if s["split"] else {"split": False})
-    return build_systems(models, items, out, codec_folder=Path(s["system"]["codec"]), **options)
+    return build_systems(
+        models_of(s), items, out, codec_folder=Path(s["system"]["codec"]), **options
+    )
 
 
 def run(s: dict[str, Any], console: Console) -> int:
@@ -45,8 +52,12 @@ def run(s: dict[str, Any], console: Console) -> int:
     if stage in OVER_RESULTS:
         OVER_RESULTS[stage](s, console)
         return 0
+    if stage == "efficiency":
+        efficiency(models_of(s), s, console)
+        return 0
     if stage not in STAGES:
-        raise InputError(f"unknown stage {stage!r}; valid: {', '.join((*STAGES, *OVER_RESULTS))}")
+        valid = ", ".join((*STAGES, "efficiency", *OVER_RESULTS))
+        raise InputError(f"unknown stage {stage!r}; valid: {valid}")
     if text is not None and s["prompt"] is None:
         raise InputError("text= needs prompt=<file>, and prompt_text= unless cross_lingual=true")
     meta, shard = Path(s["testset"]["meta"]), parse_shard(s["shard"])

@@ -19,8 +19,9 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from eval.efficiency import COLUMNS, FILE, efficiency_cells, machine_text
 from eval.evaluations import Evaluated, find_evaluations
-from eval.files import sha256_json, write_text
+from eval.files import read_json, sha256_json, write_text
 from eval.leaderboard import Line, columns_for, difference_to, leaderboard_line, to_markdown
 from eval.lengths import length_bins
 from eval.manifest import REPOSITORY
@@ -94,6 +95,7 @@ def write_board(
     index = pages.get_template("board.html.j2").render(
         title=title,
         groups=[_shown(group) for group in groups],
+        efficiency=measurements(results),
         many_seeds=len({entry.one.seed for group in groups for entry in group.entries}) > 1,
     )
     write_text(out / "index.html", index)
@@ -168,6 +170,16 @@ def grid_of(group: Group) -> dict[str, Any] | None:
     lowest, highest = float(wer.min().min()), float(wer.max().max())
     shades = (wer - lowest) / ((highest - lowest) or 1.0)
     return {"wer": wer, "shades": shades}
+
+
+def measurements(results: Path) -> list[dict[str, Any]]:
+    """The efficiency measurements below `results`, each run a table of its own: machines are not ranked."""
+    found = [read_json(path) for path in sorted(results.rglob(FILE))]
+    return [
+        {"machine": machine_text(content), "headers": COLUMNS, "rows": efficiency_cells(content)}
+        for content in found
+        if isinstance(content, dict)
+    ]
 
 
 def published_rows(group: Group) -> list[dict[str, Any]]:

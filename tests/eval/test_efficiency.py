@@ -1,0 +1,146 @@
+"""Speed and memory: known durations on a clock of its own, closed forms of the state, what the command does."""
+
+import json
+from itertools import product
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from rich.console import Console
+
+import evaluate
+from eval.board import measurements
+from eval.efficiency import TimedModel, machine_text, measure
+from eval.files import InputError
+from mamtra.tts import Synthesizer
+
+
+class Clock:
+    def __init__(self):
+        self.now, self.calls = 0.0, 0
+
+    def __call__(self):
+        return self.now
+
+
+class Sleeper:
+    """Takes `first_s` a position until the first token, `step_s` for each other one, `vocode_s` a wave."""
+
+    token_rate_hz, weight_bytes = 25.0, 8
+
+    def __init__(self, clock, first_s, step_s, vocode_s=0.5, cold_s=3.0):
+        self.clock, self.first_s, self.step_s = clock, first_s, step_s
+        self.vocode_s, self.cold_s = vocode_s, cold_s
+
+    def speak(self, context, n_tokens):
+        self.clock.now += self.first_s * context + self.cold_s
+        self.cold_s = 0.0
+        yield 0
+        for token in range(1, n_tokens):
+            self.clock.now += self.step_s
+            yield token
+
+    def vocode(self, tokens):
+        self.clock.now += self.vocode_s
+        return len(tokens) / self.token_rate_hz
+
+    def state_bytes(self, context):
+        return 10 * context
+
+
+def test_known_times_are_measured_and_the_warm_up_is_left_out():
+    clock = Clock()
+    systems = {"slow": Sleeper(clock, 0.01, 0.02), "fast": Sleeper(clock, 0.001, 0.005)}
+    rows = measure(systems, contexts=(100, 200), n_tokens=50, rounds=3, clock=clock)
+    assert [(r.context, r.system) for r in rows] == list(product((100, 200), ("slow", "fast")))
+    slow, fast = rows[2:]
+    assert slow.first_token_s == pytest.approx(2.0) and fast.first_token_s == pytest.approx(0.2)
+    assert slow.tokens_per_s == pytest.approx(50) and fast.tokens_per_s == pytest.approx(200)
+    assert slow.tokens_per_s_low == pytest.approx(50) == slow.tokens_per_s_high
+    assert slow.lm_rtf == pytest.approx(0.5) and slow.codec_rtf == pytest.approx(0.25)
+    assert slow.state_bytes == 2000
+
+
+def test_a_system_that_slows_down_shows_in_the_range():
+    clock = Clock()
+    system = Sleeper(clock, 0.01, 0.01)
+    rounds = iter((0.01, 0.01, 0.02, 0.04))
+
+    def vocode(tokens):
+        system.step_s = next(rounds)
+        return 1.0
+
+    system.vocode = vocode
+    (row,) = measure({"one": system}, contexts=(10,), n_tokens=11, rounds=3, clock=clock)
+    assert row.tokens_per_s == pytest.approx(100)
+    assert row.tokens_per_s_low == pytest.approx(50) and row.tokens_per_s_high == pytest.approx(100)
+
+
+@pytest.mark.parametrize(
+    "change", [{"rounds": 2}, {"n_tokens": 1}, {"contexts": ()}, {"contexts": (3,)}]
+)
+def test_settings_that_measure_nothing(change):
+    settings = {"contexts": (10,), "n_tokens": 5, "rounds": 3}
+    with pytest.raises(ValueError, match="at least 3 rounds"):
+        measure({"one": Sleeper(Clock(), 1, 1)}, **{**settings, **change})
+
+
+def test_a_system_that_stops_early_is_not_measured():
+    class Short(Sleeper):
+        def speak(self, context, n_tokens):
+            yield from super().speak(context, n_tokens - 1)
+
+    with pytest.raises(RuntimeError, match="4 tokens came instead of 5"):
+        measure({"one": Short(Clock(), 1, 1)}, contexts=(10,), n_tokens=5, rounds=3)
+
+
+def test_a_model_speaks_as_many_tokens_as_asked_and_its_state_has_the_closed_form(tiny_world):
+    timed = TimedModel(Synthesizer.load(tiny_world / "teacher", tiny_world))
+    sizes = timed.lm.sizes
+    for context in (16, 64):
+        assert len(list(timed.speak(context, 7))) == 7
+        per_layer = 2 * sizes.n_kv_heads * sizes.head_dim * context * 4
+        assert timed.state_bytes(context) == len(timed.lm.plan) * per_layer
+    assert timed.vocode([1, 2, 3]) > 0
+
+
+def command(world, *words):
+    """evaluate.py stage=efficiency, without a process of its own."""
+    with initialize_config_dir(str(Path(evaluate.__file__).parent / "configs"), version_base="1.3"):
+        config = compose(
+            "evaluate", overrides=["stage=efficiency", f"system.codec={world}", *words]
+        )
+    return evaluate.run(OmegaConf.to_container(config, resolve=True), Console(quiet=True))
+
+
+SETTINGS = ("efficiency.contexts=[16,32]", "efficiency.n_tokens=3", "efficiency.rounds=3")
+
+
+def test_the_command_writes_what_the_board_shows(tiny_world, tmp_path):
+    words = [f"models={{a: {tiny_world}/teacher, b: {tiny_world}/teacher}}", "baseline=a"]
+    assert command(tiny_world, *words, *SETTINGS, f"out={tmp_path / 'one'}") == 0
+    content = json.loads((tmp_path / "one/efficiency.json").read_text())
+    assert len(content["rows"]) == 4 and content["fingerprint"] and content["git"]
+    other = {**content, "machine": {**content["machine"], "processor": "another"}}
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two/efficiency.json").write_text(json.dumps(other))
+    tables = measurements(tmp_path)
+    assert [table["machine"] for table in tables] == [machine_text(content), machine_text(other)]
+    first = tables[0]["rows"][0]
+    assert first[0] == "a" and first[4] == "1.00" and first[-1] == "–"
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["model=recordings"], "no language model to measure"),
+        (["model=nowhere"], "no such model folder"),
+        (["model={world}/teacher", "efficiency.rounds=1"], "at least 3 rounds"),
+        (["model={world}/teacher", "baseline=x"], "baseline 'x' is not among"),
+    ],
+)
+def test_what_cannot_be_measured(tiny_world, tmp_path, words, fault):
+    words = [word.format(world=tiny_world) for word in words]
+    with pytest.raises(InputError, match=fault):
+        command(tiny_world, *words, f"out={tmp_path}")
