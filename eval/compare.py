@@ -1,14 +1,15 @@
 """stage=compare: every system against a baseline on the same utterances, over all their seeds.
 
 Writes <results>/compare.csv and compare.md: the difference of corpus WER with its interval, a sign-flip
-p-value adjusted by Holm over all systems, whether the system is as good up to a margin, and the difference that
-this test set could have found.
+p-value adjusted by Holm over all systems, whether the system is as good up to a margin, the difference that
+this test set could have found, and how the difference changes when a text is twice as long. lengths.csv has the
+differences by number of words, seed by seed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,12 @@ from rich.table import Table
 
 from eval.evaluations import Evaluated, check_comparable, find_evaluations
 from eval.files import InputError, write_text
+from eval.leaderboard import word_errors_of
+from eval.lengths import bin_differences
 from eval.statistics import (
     Interval,
     holm,
+    length_slope,
     minimum_detectable_difference,
     seeded_difference_interval,
     sign_flip_p_value,
@@ -42,6 +46,7 @@ class Comparison:
     difference: Interval
     p: float
     detectable: float
+    slope: Interval | None  # of the difference per doubling of the words; None: texts of one length
     p_holm: float = float("nan")
 
     def verdict(self, margin: float) -> str:
@@ -87,20 +92,38 @@ def compare(
         compare_one(by_name[name], by_name[str(baseline)]) for name in names if name != baseline
     ]
     adjusted = holm([one.p for one in found])
-    found = [_with_holm(one, p) for one, p in zip(found, adjusted, strict=True)]
+    found = [replace(one, p_holm=float(p)) for one, p in zip(found, adjusted, strict=True)]
     found.sort(key=lambda one: one.difference.point)
     table = pd.DataFrame([_row(one, margin) for one in found])
     write_text(results / "compare.csv", table.to_csv(index=False, float_format="%.6g"))
     write_text(results / "compare.md", markdown(found, str(baseline), margin))
+    by_length = pd.DataFrame(
+        row for name in names if name != baseline for row in _by_length(by_name[name], bases)
+    )
+    write_text(results / "lengths.csv", by_length.to_csv(index=False, float_format="%.6g"))
     console.print(rich_table(found, str(baseline), margin))
-    console.print(f"-> {results / 'compare.csv'}\n-> {results / 'compare.md'}", soft_wrap=True)
+    for name in ("compare.csv", "compare.md", "lengths.csv"):
+        console.print(f"-> {results / name}", soft_wrap=True)
     return found
 
 
-def compare_one(systems: Sequence[Evaluated], baseline: Sequence[Evaluated]) -> Comparison:
-    """One system with a baseline, seed by seed.
+def _by_length(systems: Sequence[Evaluated], bases: Sequence[Evaluated]) -> list[dict[str, Any]]:
+    """Rows of lengths.csv of one system; p is adjusted over the bins of a seed."""
+    rows = []
+    for one, base in _sides(systems, bases):
+        for part in bin_differences(one.rows, base.rows):
+            values = asdict(part)
+            gap = values.pop("difference")
+            named = {f"wer_difference_{end}": gap[end] for end in ("point", "low", "high")}
+            rows.append({"system": one.name, "seed": one.seed, **values, **named})
+    return rows
 
-    A baseline with one seed stands against each seed of the system.
+
+def _sides(
+    systems: Sequence[Evaluated], baseline: Sequence[Evaluated]
+) -> list[tuple[Evaluated, Evaluated]]:
+    """Each seed of a system with the baseline's; a baseline with one seed stands against each.
+
     Raises InputError when the seeds of the two do not pair.
     """
     seeds = [one.seed for one in systems]
@@ -109,13 +132,18 @@ def compare_one(systems: Sequence[Evaluated], baseline: Sequence[Evaluated]) -> 
         raise InputError(
             f"{systems[0].name} has the seeds {seeds}, {baseline[0].name} {sorted(own)}: they do not pair"
         )
-    sides = [(one, own.get(one.seed, baseline[0])) for one in systems]
+    return [(one, own.get(one.seed, baseline[0])) for one in systems]
+
+
+def compare_one(systems: Sequence[Evaluated], baseline: Sequence[Evaluated]) -> Comparison:
+    """One system with a baseline, seed by seed. Raises InputError as `_sides` does."""
+    sides = _sides(systems, baseline)
     scored = [row["wer"] is not None for row in systems[0].rows]
 
     def errors(one: Evaluated) -> np.ndarray:
         return np.array(
             [
-                row["substitutions"] + row["deletions"] + row["insertions"]
+                word_errors_of(row).errors
                 for row, counts in zip(one.rows, scored, strict=True)
                 if counts
             ],
@@ -136,11 +164,8 @@ def compare_one(systems: Sequence[Evaluated], baseline: Sequence[Evaluated]) -> 
         difference=seeded_difference_interval(ours, theirs, words, clusters),
         p=sign_flip_p_value(mean, base, clusters),
         detectable=minimum_detectable_difference(mean, base, words, clusters),
+        slope=length_slope(mean - base, words, clusters) if len(set(words)) > 1 else None,
     )
-
-
-def _with_holm(one: Comparison, p: float) -> Comparison:
-    return Comparison(**{**one.__dict__, "p_holm": float(p)})
 
 
 def _row(one: Comparison, margin: float) -> dict[str, Any]:
@@ -156,6 +181,9 @@ def _row(one: Comparison, margin: float) -> dict[str, Any]:
         "p_sign_flip": one.p,
         "p_holm": one.p_holm,
         "minimum_detectable_difference": one.detectable,
+        "slope_per_doubling": one.slope and one.slope.point,
+        "slope_low": one.slope and one.slope.low,
+        "slope_high": one.slope and one.slope.high,
         "margin": margin,
         "verdict": one.verdict(margin),
     }
@@ -170,11 +198,17 @@ def _cells(one: Comparison, margin: float) -> list[str]:
         f"{100 * gap.point:+.2f} [{100 * gap.low:+.2f}, {100 * gap.high:+.2f}]",
         f"{one.p_holm:.4f}",
         f"{100 * one.detectable:.2f}",
+        f"{100 * one.slope.point:+.2f} [{100 * one.slope.low:+.2f}, {100 * one.slope.high:+.2f}]"
+        if one.slope
+        else "–",
         one.verdict(margin),
     ]
 
 
-HEADERS = ("system", "seeds", "WER %", "Δ points [95 % CI]", "p (Holm)", "detectable", "verdict")
+HEADERS = (
+    *("system", "seeds", "WER %", "Δ points [95 % CI]", "p (Holm)", "detectable"),
+    *("Δ per doubled length", "verdict"),
+)
 
 
 def markdown(found: Sequence[Comparison], baseline: str, margin: float) -> str:

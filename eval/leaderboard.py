@@ -10,7 +10,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rich.console import Console
@@ -44,15 +44,19 @@ class Line:
     rtf: float | None
     hit_max: int | None
     perfect: float | None  # share of utterances without an error
-    wer_mean_below_half: (
-        float | None
-    )  # mean over those of at most 50 %, which forks of seed-tts-eval print
+    # Mean over those of at most 50 %, which forks of seed-tts-eval print.
+    wer_mean_below_half: float | None
     above_half: int | None  # how many that leaves out
     wer_guarded: float | None  # corpus rate with the recogniser's inventions capped (`eval.score`)
     sim_recording: float | None
     flags: Mapping[str, int]
     baseline: str | None = None
     difference: Interval | None = field(default=None)
+
+
+def line_against(line: Line, rows: Sequence[Row], baseline: str, base_rows: Sequence[Row]) -> Line:
+    """The line of a system's rows with its difference to the baseline."""
+    return replace(line, baseline=baseline, difference=difference_to(rows, base_rows))
 
 
 def leaderboard_line(system: str, card: Row, rows: Sequence[Row]) -> Line:
@@ -79,9 +83,9 @@ def leaderboard_line(system: str, card: Row, rows: Sequence[Row]) -> Line:
         wer=_interval(scored),
         wer_mean=utterance_mean(errors) if errors else None,
         counts=corpus(errors) if errors else None,
-        sim_prompt=_mean(rows, "sim_prompt"),
-        sim_other=_mean(rows, "sim_other"),
-        mos=_mean(rows, "mos"),
+        sim_prompt=mean_of(rows, "sim_prompt"),
+        sim_other=mean_of(rows, "sim_other"),
+        mos=mean_of(rows, "mos"),
         ce=card.get("ce"),
         ce_shuffled=card.get("ce_shuffled"),
         tokens_per_s=sum(row["n_tokens"] for row in with_lm) / lm_s if lm_s else None,
@@ -93,7 +97,7 @@ def leaderboard_line(system: str, card: Row, rows: Sequence[Row]) -> Line:
         wer_guarded=sum(row["guarded_errors"] for row in scored) / corpus(errors).reference_words
         if errors
         else None,
-        sim_recording=_mean(rows, "sim_recording"),
+        sim_recording=mean_of(rows, "sim_recording"),
         flags=dict(Counter(flag for row in rows for flag in row["flags"])),
     )
 
@@ -112,14 +116,8 @@ def difference_to(rows: Sequence[Row], baseline_rows: Sequence[Row]) -> Interval
     )
 
 
-LOST = (
-    "missing",
-    "corrupt",
-    "empty",
-    "silent",
-    "nan",
-    "asr_error",
-)  # statuses without a transcript
+# Statuses without a transcript.
+LOST = ("missing", "corrupt", "empty", "silent", "nan", "asr_error")
 
 
 def coverage(lines: Sequence[Line], allow_partial: bool, console: Console) -> int:
@@ -163,7 +161,8 @@ def _interval(scored: Sequence[Row]) -> Interval | None:
     )
 
 
-def _mean(rows: Sequence[Row], name: str) -> float | None:
+def mean_of(rows: Sequence[Row], name: str) -> float | None:
+    """Mean of a column over the rows that have it."""
     values = [row[name] for row in rows if row[name] is not None]
     return sum(values) / len(values) if values else None
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from eval.leaderboard import word_errors_of
+import numpy as np
+
+from eval.leaderboard import mean_of, word_errors_of
 from eval.metrics.wer import WordErrors, corpus
-from eval.statistics import Interval, corpus_wer_interval
+from eval.statistics import (
+    Interval,
+    corpus_wer_interval,
+    holm,
+    length_slope,
+    paired_difference_interval,
+    sign_flip_p_value,
+)
 
 # Words of the reference; the paper's length-stress set spans 1 to 62.
 BINS = (
@@ -35,6 +44,18 @@ class Bin:
     short: int
 
 
+@dataclass(frozen=True)
+class BinDifference:
+    """Corpus WER less the baseline's on the utterances of low to high words; p by sign flips."""
+
+    low: int
+    high: int
+    utterances: int
+    difference: Interval
+    p: float
+    p_holm: float = float("nan")  # adjusted over the bins
+
+
 def length_bins(rows: Sequence[Row]) -> list[Bin]:
     """One entry per bin that has scored utterances, shortest first. Short bins: one error of a one-word text
     is 100 %, so that only the corpus rate is given."""
@@ -48,20 +69,15 @@ def length_bins(rows: Sequence[Row]) -> list[Bin]:
         these = [row for row in scored if low <= row["reference_words"] <= high]
         if not these:
             continue
-        errors = [word_errors_of(row) for row in these]
-        words = [e.reference_words for e in errors]
-        interval = corpus_wer_interval(
-            [e.errors for e in errors], words, [str(row["prompt"]) for row in these]
-        )
         found.append(
             Bin(
                 low,
                 high,
                 len(these),
-                interval,
-                corpus(errors),
-                _mean(these, "sim_prompt"),
-                _mean(these, "mos"),
+                corpus_wer_interval(*_errors_words(these), _prompts(these)),
+                corpus([word_errors_of(row) for row in these]),
+                mean_of(these, "sim_prompt"),
+                mean_of(these, "mos"),
                 sum(bool(row["hit_max"]) for row in these),
                 sum("loop" in row["flags"] for row in these),
                 sum(0 < row["duration_s"] < 0.5 * pace * row["reference_words"] for row in these),
@@ -70,6 +86,40 @@ def length_bins(rows: Sequence[Row]) -> list[Bin]:
     return found
 
 
-def _mean(rows: Sequence[Row], name: str) -> float | None:
-    values = [row[name] for row in rows if row[name] is not None]
-    return sum(values) / len(values) if values else None
+def bin_differences(rows: Sequence[Row], baseline: Sequence[Row]) -> list[BinDifference]:
+    """Paired differences per bin of two systems' rows of the same utterances, in the same order."""
+    found = []
+    for low, high in BINS:
+        pairs = [
+            (row, base)
+            for row, base in zip(rows, baseline, strict=True)
+            if row["wer"] is not None and low <= row["reference_words"] <= high
+        ]
+        if not pairs:
+            continue
+        (ours, words), (theirs, _) = (_errors_words([pair[n] for pair in pairs]) for n in (0, 1))
+        prompts = _prompts([row for row, _ in pairs])
+        gap = paired_difference_interval(ours, theirs, words, prompts)
+        p = sign_flip_p_value(ours, theirs, prompts)
+        found.append(BinDifference(low, high, len(pairs), gap, p))
+    adjusted = holm([one.p for one in found])
+    return [replace(one, p_holm=float(p)) for one, p in zip(found, adjusted, strict=True)]
+
+
+def slope_of(rows: Sequence[Row]) -> Interval | None:
+    """WER per doubling of the words; None when all texts are of one length."""
+    kept = [row for row in rows if row["wer"] is not None]
+    errors, words = _errors_words(kept)
+    return length_slope(errors, words, _prompts(kept)) if len(np.unique(words)) > 1 else None
+
+
+def _errors_words(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
+    counts = [word_errors_of(row) for row in rows]
+    return (
+        np.array([one.errors for one in counts], dtype=float),
+        np.array([one.reference_words for one in counts], dtype=float),
+    )
+
+
+def _prompts(rows: Sequence[Row]) -> list[str]:
+    return [str(row["prompt"]) for row in rows]

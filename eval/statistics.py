@@ -149,6 +149,45 @@ def minimum_detectable_difference(
     return (normal.inv_cdf(0.5 + confidence / 2) + normal.inv_cdf(power)) * spread
 
 
+def length_slope(
+    errors: ArrayLike,
+    words: ArrayLike,
+    clusters: Sequence[str],
+    *,
+    n_resamples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """How much the error rate grows when a text is twice as long: the slope over log2 of the words.
+
+    Least squares on the rates of the utterances, weighted by their words, so that flat rates mean that corpus
+    WER does not depend on length. Errors less a baseline's give the slope of the difference.
+
+    Args:
+        errors, words, clusters, n_resamples, seed: as in `corpus_wer_interval`; words above 0.
+
+    Raises:
+        ValueError: as in `corpus_wer_interval`, utterances without words, or all of one length.
+    """
+    errors, words = _floats(errors), _floats(words)
+    _check(errors, words, clusters)
+    if (words <= 0).any() or len(np.unique(words)) < 2:
+        raise ValueError("a slope needs utterances of at least two lengths, all above 0 words")
+    x = np.log2(words)
+    terms = np.stack([words, words * x, words * x**2, errors, errors * x], axis=1)
+    members = _cluster_index(clusters)
+    sums = np.stack([np.bincount(members, term) for term in terms.T], axis=1)  # (C, 5)
+
+    def slope(total: NDArray) -> NDArray:
+        w, wx, wxx, wy, wxy = total.T
+        spread = w * wxx - wx**2
+        kept = spread > 1e-9 * w * wxx  # a resample can hold one length only
+        return (w * wxy - wx * wy)[kept] / spread[kept]
+
+    samples = slope(_resample_counts(len(sums), n_resamples, seed) @ sums)
+    return _interval(float(slope(sums.sum(axis=0, keepdims=True))[0]), samples, confidence)
+
+
 def sign_flip_p_value(
     errors: ArrayLike,
     baseline_errors: ArrayLike,
