@@ -90,11 +90,15 @@ def run(s: dict[str, Any], console: Console) -> int:
     if shard[1] > 1:
         console.print("after the last shard: the same command with stage=report and without shard=")
         return 0
-    if stage in ("all", "report"):
+    if stage == "synthesize":
+        return 0
+    if stage == "score":
+        lines = lines_of(systems)
+    else:
         facts = {"test set": source, "sentences": str(len(items))}
         options = {k: s[k] for k in ("title", "baseline", "n_examples")}
-        report_systems(systems, out, facts=facts, console=console, **options)
-    return 0 if stage == "synthesize" else coverage(lines_of(systems), s["allow_partial"], console)
+        lines = report_systems(systems, out, facts=facts, console=console, **options)
+    return coverage(lines, s["allow_partial"], console)
 
 
 @hydra.main(config_path="configs", config_name="evaluate", version_base="1.3")

@@ -2,6 +2,7 @@
 
     <out>/index.html              one leaderboard per test set and protocol: sortable, with intervals
     <out>/systems/<system>.html   its worst sentences with players, errors by length, where it comes from
+    <out>/systems/style.css       what these pages look like; the first page carries its own
     <out>/board.md                the tables as Markdown
 
 Systems of different test sets or protocols are never ranked together: each has a table of its own. Systems
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from rich.console import Console
 from eval.efficiency import COLUMNS, FILE, efficiency_cells, machine_text
 from eval.evaluations import Evaluated, find_evaluations
 from eval.files import read_json, sha256_json, write_text
-from eval.leaderboard import Line, columns_for, difference_to, leaderboard_line, to_markdown
-from eval.lengths import length_bins
+from eval.leaderboard import Line, columns_for, leaderboard_line, line_against, to_markdown
+from eval.lengths import length_bins, slope_of
 from eval.manifest import REPOSITORY
 from eval.report import aligned, audio_data_uri, environment
 
@@ -87,11 +88,13 @@ def write_board(
             content = pages.get_template("system.html.j2").render(
                 entry=entry,
                 bins=length_bins(entry.one.rows),
+                slope=slope_of(entry.one.rows),
                 worst=worst(entry.one, n_worst, audio),
                 columns=columns_for([entry.line]),
                 title=title,
             )
             write_text(out / "systems" / entry.page, content)
+    write_text(out / "systems/style.css", pages.get_template("style.css").render())
     index = pages.get_template("board.html.j2").render(
         title=title,
         groups=[_shown(group) for group in groups],
@@ -120,8 +123,7 @@ def make_groups(systems: Sequence[Evaluated], baseline: str | None) -> list[Grou
             line = leaderboard_line(one.name, one.card, one.rows)
             against = base.get(one.seed)
             if against is not None and one.name != baseline:
-                gap = difference_to(one.rows, against.rows)
-                line = replace(line, baseline=baseline, difference=gap)
+                line = line_against(line, one.rows, str(baseline), against.rows)
             entries.append(Entry(one, line, page_name(one, systems)))
         entries.sort(key=lambda e: (e.line.wer is None, e.line.wer.point if e.line.wer else 0.0))
         groups.append(Group(tuple(entries)))
@@ -155,16 +157,16 @@ def worst(one: Evaluated, count: int, audio: bool) -> list[dict[str, Any]]:
 
 
 def grid_of(group: Group) -> dict[str, Any] | None:
-    """WER and CE by placement and ratio of the systems called <ratio>-<placement>, seed by seed averaged."""
+    """WER by placement and ratio of the systems called <ratio>-<placement>, averaged over seeds."""
     rows = []
     for entry in group.entries:
         match = CELL.fullmatch(entry.one.name)
         if match and entry.line.wer:
             ratio, placement = match.groups()
-            rows.append((placement, ratio, 100 * entry.line.wer.point, entry.line.ce))
+            rows.append((placement, ratio, 100 * entry.line.wer.point))
     if not rows:
         return None
-    frame = pd.DataFrame(rows, columns=["placement", "ratio", "wer", "ce"])
+    frame = pd.DataFrame(rows, columns=["placement", "ratio", "wer"])
     wer = frame.pivot_table(index="placement", columns="ratio", values="wer", aggfunc="mean")
     wer = wer[sorted(wer.columns, key=lambda ratio: int(str(ratio).split("to")[1]))]
     lowest, highest = float(wer.min().min()), float(wer.max().max())

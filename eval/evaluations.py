@@ -61,12 +61,28 @@ def find_evaluations(results: Path) -> list[Evaluated]:
     return [found[key] for key in sorted(found)]
 
 
+def read_card(folder: Path) -> dict[str, Any]:
+    """What is known of a scored system: its card, with its cross-entropy where that was measured.
+
+    Raises InputError for a missing or damaged card.
+    """
+    card, ce = _whole(folder / "system.json"), read_json(folder / "ce.json")
+    if isinstance(ce, dict) and ce.get("nats_per_token") is not None:
+        card |= {"ce": ce["nats_per_token"], "ce_shuffled": ce["shuffled_nats_per_token"]}
+    return card
+
+
+def read_rules(folder: Path) -> dict[str, Any]:
+    """What a system was scored with: protocol, test_set, seed_index.
+
+    Raises InputError when that is missing or damaged.
+    """
+    return _whole(folder / "scored.json")
+
+
 def _read(path: Path) -> Evaluated:
     folder = path.parent
-    card, scored = _whole(folder / "system.json"), _whole(folder / "scored.json")
-    ce = read_json(folder / "ce.json") or {}
-    if ce.get("nats_per_token") is not None:
-        card |= {"ce": ce["nats_per_token"], "ce_shuffled": ce["shuffled_nats_per_token"]}
+    card, scored = read_card(folder), read_rules(folder)
     return Evaluated(
         name=folder.name,
         seed=scored["seed_index"],

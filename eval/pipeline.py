@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from rich.table import Table
 from eval.build import System
 from eval.cross_entropy import cross_entropy, prompt_voices, read_held_out
 from eval.curves import curves_svg, find_metrics_csv, read_curves
+from eval.evaluations import read_card, read_rules
 from eval.files import InputError, read_json, read_jsonl, sha256_file, sha256_json, write_json
-from eval.leaderboard import Line, difference_to, leaderboard_line, terminal_columns
+from eval.leaderboard import Line, leaderboard_line, line_against, terminal_columns
 from eval.manifest import manifest
 from eval.model_voicer import ModelVoicer
 from eval.report import SystemResult, write_report
@@ -129,16 +130,15 @@ def report_systems(
             raise InputError(f"{system.folder}: nothing scored yet; run stage=score first")
     if baseline is not None and baseline not in rows:
         raise InputError(f"baseline {baseline!r} is not among the systems: {', '.join(rows)}")
-    rules = _card(systems[0].folder)["protocol"] or {}
+    rules = read_rules(systems[0].folder)["protocol"]
     shown = ("profile", "language", "asr", "speaker", "mos")
     facts = dict(facts) | {name: str(rules[name]) for name in shown if rules.get(name)}
     results = []
     for system in systems:
-        card = _card(system.folder)
+        card = read_card(system.folder) | {"protocol": read_rules(system.folder)["protocol"]}
         line = leaderboard_line(system.name, card, rows[system.name])
         if baseline is not None and system.name != baseline:
-            gap = difference_to(rows[system.name], rows[baseline])
-            line = replace(line, baseline=baseline, difference=gap)
+            line = line_against(line, rows[system.name], baseline, rows[baseline])
         svg, source = _curves(system, console)
         results.append(SystemResult(line, card, rows[system.name], system.wavs, svg, source))
     paths = write_report(results, out, title=title, facts=facts, n_examples=n_examples)
@@ -153,19 +153,10 @@ def lines_of(systems: Sequence[System]) -> list[Line]:
     """A line for every system that has scores."""
     rows = {system.name: read_jsonl(system.folder / "scores.jsonl") for system in systems}
     return [
-        leaderboard_line(system.name, _card(system.folder), rows[system.name])
+        leaderboard_line(system.name, read_card(system.folder), rows[system.name])
         for system in systems
         if rows[system.name]
     ]
-
-
-def _card(folder: Path) -> dict[str, Any]:
-    scored = read_json(folder / "scored.json") or {}
-    card = (read_json(folder / "system.json") or {}) | {"protocol": scored.get("protocol")}
-    ce = read_json(folder / "ce.json")
-    if ce and ce.get("nats_per_token") is not None:
-        card |= {"ce": ce["nats_per_token"], "ce_shuffled": ce["shuffled_nats_per_token"]}
-    return card
 
 
 def _curves(system: System, console: Console) -> tuple[str | None, str | None]:

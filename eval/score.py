@@ -39,7 +39,8 @@ def score(
     Args:
         items: the expected utterances.
         wavs: folder with `<utterance>.wav`.
-        out: the system's folder: `scores.jsonl` is written there, of a shard `scores.<i>of<n>.jsonl`.
+        out: the system's folder: `scores.jsonl` is written there, of a shard
+            `scores.<protocol>.<i>of<n>.jsonl`.
         synth_rows: utterance -> row of the synthesis stage, for counts and times; may be empty.
         voice_of: stem of a prompt wav -> voice, when several prompts share a voice.
         shard: (i, n): score every n-th item from the i-th on.

@@ -125,7 +125,7 @@ def _add_transcript(row: Row, audio: Audio, spans: list[Span] | None, scorers: S
             audio.sha256,
             lambda: transcribe_long(wave, spans or [], scorers.asr.transcribe),
         )
-    except Unavailable:
+    except Unavailable:  # of the set-up, not of this row
         raise
     except Exception as error:
         row["status"], row["detail"] = "asr_error", f"{type(error).__name__}: {error}"
