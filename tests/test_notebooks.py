@@ -11,7 +11,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def test_the_notebooks_are_there():
-    expected = {"ce_vs_wer", "initialisation", "layer_importance", "placement_grid"}
+    expected = {"ce_vs_wer", "initialisation", "layer_importance", "objective", "placement_grid"}
     assert {path.stem for path in NOTEBOOKS} == expected
 
 
