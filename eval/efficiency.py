@@ -255,8 +255,8 @@ def efficiency(models: Mapping[str, str], s: Mapping[str, Any], console: Console
 
 
 COLUMNS = (
-    *("system", "context", "first token ms", "tokens/s (range)", "x baseline"),
-    *("RTF LM", "RTF codec", "state kB", "peak MB"),
+    *("system", "context", "first ms", "tokens/s", "range", "x base", "RTF LM", "RTF codec"),
+    *("state kB", "peak MB"),
 )
 
 
@@ -264,22 +264,23 @@ def efficiency_cells(content: Mapping[str, Any]) -> list[list[str]]:
     """The rows of an efficiency.json as text, in the order of COLUMNS."""
     rows, base = content["rows"], content["baseline"]
     rates = {row["context"]: row["tokens_per_s"] for row in rows if row["system"] == base}
-    return [
-        [
+
+    def cells(row: Mapping[str, Any]) -> list[str]:
+        rate, peak = row["tokens_per_s"], row["peak_allocated_bytes"]
+        return [
             row["system"],
             str(row["context"]),
             f"{1e3 * row['first_token_s']:.1f}",
-            f"{row['tokens_per_s']:.0f} ({row['tokens_per_s_low']:.0f}-{row['tokens_per_s_high']:.0f})",
-            f"{row['tokens_per_s'] / rates[row['context']]:.2f}" if rates else "–",
+            f"{rate:.0f}",
+            f"{row['tokens_per_s_low']:.0f}-{row['tokens_per_s_high']:.0f}",
+            f"{rate / rates[row['context']]:.2f}" if rates else "–",
             f"{row['lm_rtf']:.3f}",
             f"{row['codec_rtf']:.3f}",
-            f"{row['state_bytes'] / 1e3:,.1f}",
-            f"{row['peak_allocated_bytes'] / 1e6:,.0f}"
-            if row["peak_allocated_bytes"] is not None
-            else "–",
+            f"{row['state_bytes'] / 1e3:,.0f}",
+            "–" if peak is None else f"{peak / 1e6:,.0f}",
         ]
-        for row in rows
-    ]
+
+    return [cells(row) for row in rows]
 
 
 def machine_text(content: Mapping[str, Any]) -> str:
@@ -293,7 +294,10 @@ def efficiency_table(content: Mapping[str, Any]) -> Table:
     """For a terminal."""
     table = Table(title=machine_text(content), box=None, padding=(0, 1), pad_edge=False)
     for number, header in enumerate(COLUMNS):
-        table.add_column(header, justify="right" if number else "left", overflow="fold")
+        # A long name may break; a number must not.
+        table.add_column(
+            header, justify="right" if number else "left", no_wrap=bool(number), overflow="fold"
+        )
     for cells in efficiency_cells(content):
         table.add_row(*cells)
     return table

@@ -38,7 +38,7 @@ def load_asr(name: str, language: str, device: str, threads: int) -> ASR:
         return ParaformerASR(model or MODEL, device)
     if language != "en":
         raise InputError(f"asr={name} reads English here; for {language}: asr=paraformer")
-    return WhisperASR(name, cpu_threads=threads)
+    return WhisperASR(name, cpu_threads=threads, device=device)
 
 
 def load_speaker(name: str | None, device: str) -> Speaker | None:
@@ -91,4 +91,5 @@ def load_scorers(s: dict[str, Any], language: str) -> Scorers:
         profile,
         language,
         SpeechDetector(),
+        batch=s["asr_batch"],
     )

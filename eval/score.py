@@ -15,6 +15,8 @@ from typing import Any
 from rich.console import Console
 
 from eval.files import InputError, read_jsonl, sha256_json, write_jsonl
+from eval.metrics.audio import read_audio
+from eval.metrics.guard import WINDOW_S
 from eval.metrics.weights import Unavailable
 from eval.progress import progress_bar
 from eval.score_row import Row, embed_prompts, file_hash, score_one, synthesis_fields
@@ -56,6 +58,7 @@ def score(
     try:
         prompts = embed_prompts(items, scorers)
         voices = {key: (voice_of or {}).get(Path(key).stem, key) for key in prompts}
+        transcribe_ahead(mine, wavs, scorers, name, console)
         with progress_bar(console) as bar:
             for item in bar.track(mine, description=f"{name}: scoring"):
                 row = score_one(item, wavs, scorers, prompts, voices)
@@ -79,6 +82,42 @@ def score(
         if lost:
             console.print(f"  {len(lost)} rows have no {column}: {lost[0]['detail']}", markup=False)
     return whole
+
+
+def transcribe_ahead(
+    items: Sequence[Item], wavs: Path, scorers: Scorers, name: str, console: Console
+) -> None:
+    """Put the transcripts of short clips into the cache, several at a time; what fails is left to the row.
+
+    Clips of like length go together, so that none waits long for another's end.
+    """
+    batched = getattr(scorers.asr, "transcribe_batch", None)
+    if scorers.batch < 2 or batched is None:
+        return
+    waiting: dict[str, tuple[float, Path]] = {}  # by the audio's hash
+    for item in items:
+        path = wavs / f"{item.utterance}.wav"
+        audio = read_audio(path)
+        short = audio.wave is not None and audio.duration_s <= WINDOW_S
+        if short and not scorers.cache.has(scorers.asr.key, audio.sha256):
+            waiting[audio.sha256] = (audio.duration_s, path)
+    ordered = sorted(waiting, key=lambda sha256: waiting[sha256])
+    with progress_bar(console) as bar:
+        task = bar.add_task(f"{name}: transcripts", total=len(ordered))
+        for start in range(0, len(ordered), scorers.batch):
+            part = ordered[start : start + scorers.batch]
+            waves = [read_audio(waiting[sha256][1]).wave for sha256 in part]
+            try:
+                texts = batched(waves)
+            except Unavailable:
+                raise
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+                console.print(f"[yellow]{name}: {len(part)} clips are read one by one[/]: {reason}")
+            else:
+                for sha256, text in zip(part, texts, strict=True):
+                    scorers.cache.put(scorers.asr.key, sha256, text)
+            bar.advance(task, len(part))
 
 
 def shard_path(out: Path, shard: tuple[int, int], mark: str) -> Path:

@@ -47,14 +47,26 @@ class Cache:
 
     def get(self, key: str, sha256: str, compute: Callable[[], Any]) -> Any:
         """The cached value, or `compute()` stored. A damaged entry is computed again."""
-        path = self.root / key / sha256[:2] / f"{sha256}.json"
-        entry = read_json(path)
+        entry = read_json(self._path(key, sha256))
         if isinstance(entry, dict) and "value" in entry:
             return entry["value"]
         self.calls += 1
         value = compute()
-        write_json(path, {"value": value})
+        write_json(self._path(key, sha256), {"value": value})
         return value
+
+    def put(self, key: str, sha256: str, value: Any) -> None:
+        """Store what a model was asked besides `get`."""
+        self.calls += 1
+        write_json(self._path(key, sha256), {"value": value})
+
+    def has(self, key: str, sha256: str) -> bool:
+        """Whether `get` would call no model."""
+        entry = read_json(self._path(key, sha256))
+        return isinstance(entry, dict) and "value" in entry
+
+    def _path(self, key: str, sha256: str) -> Path:
+        return self.root / key / sha256[:2] / f"{sha256}.json"
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,7 @@ class Scorers:
     profile: Profile
     language: str = "en"
     detector: SpeechDetector | None = None
+    batch: int = 1  # clips that the recogniser hears together, where it can
 
     def protocol(self) -> dict[str, Any]:
         """What a score depends on besides the speech."""

@@ -24,6 +24,20 @@ class CountingASR:
         return self.text
 
 
+class BatchASR(CountingASR):
+    """Hears several clips at once; `batches` has their lengths."""
+
+    def __init__(self, text: str = "hello world", fails: bool = False) -> None:
+        super().__init__(text)
+        self.fails, self.batches = fails, []
+
+    def transcribe_batch(self, waves) -> list[str]:
+        if self.fails:
+            raise RuntimeError("out of memory")
+        self.batches.append([len(wave) for wave in waves])
+        return [self.text for _ in waves]
+
+
 class PitchSpeaker:
     key = "speaker-pitch"
 
@@ -51,9 +65,9 @@ def items(world, names="abc", text="Hello, world!"):
     ]
 
 
-def run(world, these, asr=None, rows=None, profile="seedtts", detector=None, shard=(0, 1)):
+def run(world, these, asr=None, rows=None, profile="seedtts", detector=None, shard=(0, 1), batch=1):
     models = (asr or CountingASR(), PitchSpeaker(), PeakMOS(), Cache(world / "cache"))
-    scorers = Scorers(*models, PROFILES[profile], "en", detector)
+    scorers = Scorers(*models, PROFILES[profile], "en", detector, batch)
     options = {"name": "s", "console": Console(quiet=True), "shard": shard}
     rows = score(these, world / "out/wavs", world / "out", scorers, rows or {}, **options)
     return rows, scorers

@@ -128,7 +128,7 @@ def test_the_command_writes_what_the_board_shows(tiny_world, tmp_path):
     tables = measurements(tmp_path)
     assert [table["machine"] for table in tables] == [machine_text(content), machine_text(other)]
     first = tables[0]["rows"][0]
-    assert first[0] == "a" and first[4] == "1.00" and first[-1] == "–"
+    assert first[0] == "a" and first[5] == "1.00" and first[-1] == "–"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import soundfile
 from eval.files import InputError
 from eval.metrics.weights import Unavailable
 from eval.score_row import STATUSES
-from tests.eval.scored_world import RATE_HZ, CountingASR, items, run, tone
+from tests.eval.scored_world import RATE_HZ, BatchASR, CountingASR, items, run, tone
 
 
 def test_good_rows_carry_every_metric(world):
@@ -210,3 +210,29 @@ def test_the_recordings_voice_is_compared_too(world):
     rows, _ = run(world, these)
     assert rows[1]["sim_recording"] == pytest.approx(1.0) and rows[0]["sim_recording"] < 0.9
     assert run(world, items(world))[0][0]["sim_recording"] is None
+
+
+def test_batches_hold_clips_of_like_length_and_leave_the_rows_as_they_are(world):
+    alone, _ = run(world, items(world), CountingASR())
+    soundfile.write(world / "out/wavs/b.wav", tone(900, 2.0), RATE_HZ)
+    soundfile.write(world / "out/wavs/c.wav", tone(300, 0.6), RATE_HZ)
+    soundfile.write(world / "out/wavs/d.wav", tone(300, 31.0), RATE_HZ)
+    asr = BatchASR()
+    rows, scorers = run(world, items(world, "abcd"), asr, batch=2)
+    assert asr.batches == [[9600, 32000]]  # a is in the cache, d does not fit in the window
+    assert asr.calls == 2 and "long" in rows[3]["flags"]  # d in two parts
+    assert rows[0] == alone[0] and all(row["transcript"] for row in rows)
+    assert run(world, items(world, "abcd"), BatchASR(), batch=2)[1].cache.calls == 0
+    assert scorers.cache.calls > 0
+
+
+def test_equal_clips_are_heard_once(world):
+    asr = BatchASR()
+    run(world, items(world), asr, batch=8)
+    assert asr.batches == [[8000, 8000]] and asr.calls == 0  # a and c are the same
+
+
+def test_a_batch_that_fails_is_read_one_by_one(world):
+    asr = BatchASR(fails=True)
+    rows, _ = run(world, items(world), asr, batch=2)
+    assert [row["status"] for row in rows] == ["ok"] * 3 and asr.calls == 2

@@ -67,6 +67,15 @@ def test_a_folder_of_whisper_in_transformers(tmp_path, wave):
         load_asr(f"transformers:{tmp_path}/none", "en", "cpu", 1).transcribe(wave)
 
 
+def test_whisper_hears_the_same_in_batches():
+    asr = load_asr("tiny.en", "en", "cpu", 1)
+    waves = [soundfile.read(path, dtype="float32")[0] for path in RECORDING[:9]]
+    assert len({len(wave) for wave in waves}) > 3
+    alone = [asr.transcribe(wave) for wave in waves]
+    assert asr.transcribe_batch(waves) == alone and all(len(text) > 10 for text in alone)
+    assert asr.transcribe_batch(waves[::-1]) == alone[::-1]
+
+
 def test_models_of_like_names_have_keys_of_their_own():
     keys = {load_asr(name, "en", "cpu", 1).key for name in ("openai:tiny", "openai:tiny.en")}
     assert len(keys) == 2
@@ -157,7 +166,7 @@ def test_unknown_names(call, message):
 
 def test_none_leaves_a_metric_out(tmp_path):
     given = {"profile": "seedtts", "asr": "tiny.en", "speaker": None, "mos": None}
-    given |= {"device": "cpu", "threads": 1, "cache": str(tmp_path)}
+    given |= {"device": "cpu", "threads": 1, "cache": str(tmp_path), "asr_batch": 1}
     scorers = load_scorers(given, "en")
     assert scorers.speaker is None and scorers.mos is None and load_mos(False, "cpu") is None
     with pytest.raises(InputError, match="unknown profile"):
