@@ -32,8 +32,21 @@ def wavs(tmp_path_factory) -> Path:
     return folder
 
 
+# Nothing here may need a network.
+OFFLINE = """
+import runpy, socket, sys
+
+def refuse(*_):
+    raise OSError("the network is shut off in this test")
+
+socket.socket.connect = socket.getaddrinfo = refuse
+runpy.run_path(sys.argv[0] + "/evaluate.py", run_name="__main__")
+"""
+
+
 def evaluate(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "evaluate.py"), f"limit={LIMIT}", "mos=null", "threads=1"]
+    start = OFFLINE.replace("sys.argv[0]", repr(str(ROOT)))
+    command = [sys.executable, "-c", start, f"limit={LIMIT}", "mos=null", "threads=1"]
     return subprocess.run(
         [*command, "testset.tokens=null", *arguments], capture_output=True, text=True, cwd=ROOT
     )
