@@ -5,6 +5,9 @@ export OMP_NUM_THREADS ?= 2
 export HF_HUB_OFFLINE ?= 1
 # Runners of `make grid`, one core each.
 JOBS ?= 2
+# Settings for its cells and for the stage before them: GRID='steps=40 ratio=1to1', LAYERWISE='steps=100'.
+GRID ?=
+LAYERWISE ?=
 STUDENT := runs/mini_distill_demo/1to1-blockbeg-calibrated/student
 
 DRY := runs/dryrun_cosyvoice2
@@ -20,9 +23,9 @@ demo: $(VENV)/.installed
 
 ## The ablation grid: 4 ratios x 8 placements, shared layer plans trained once. Stop it and run it again as you like.
 grid: $(VENV)/.installed
-	$(BIN)/python train.py experiment=mini_layerwise
-	$(BIN)/python train.py -m experiment=mini_grid ratio=1to0 placement=blockbeg
-	seq $(JOBS) | OMP_NUM_THREADS=1 xargs -P $(JOBS) -I{} $(BIN)/python train.py -m experiment=mini_grid
+	$(BIN)/python train.py experiment=mini_layerwise $(LAYERWISE)
+	$(BIN)/python train.py -m experiment=mini_grid $(GRID) ratio=1to0 placement=blockbeg
+	seq $(JOBS) | OMP_NUM_THREADS=1 xargs -P $(JOBS) -I{} $(BIN)/python train.py -m experiment=mini_grid $(GRID)
 	$(BIN)/python -m eval.results grid=runs/grid out=runs/grid/tables
 
 ## CosyVoice 2's whole path at its real size with random weights: tokenise, distil 2 steps, export, speak, score.
