@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import torch
@@ -156,3 +157,26 @@ def test_the_command_line_names_what_is_wrong(corpus, tmp_path, monkeypatch, cap
     monkeypatch.setattr(module, "load_s3", lambda folder, device: Counting())
     run(*here)
     assert "1 rows, 0.001 hours" in capsys.readouterr().out
+
+
+def test_onnx_is_asked_for_by_name_and_mixes_with_no_other_tokens(corpus, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(module, "load_s3_onnx", lambda folder: asked.append(folder) or Counting())
+    monkeypatch.setattr(module, "load_s3", lambda folder, device: Counting())
+
+    def run(*arguments):
+        given = (
+            f"root={corpus}",
+            f"model={tmp_path}",
+            f"out={tmp_path / 'o'}",
+            "subsets=dev-clean",
+        )
+        monkeypatch.setattr("sys.argv", ["x", *given, *arguments])
+        module.main()
+
+    run("onnx=true")
+    assert asked == [tmp_path] and len(pd.read_parquet(tmp_path / "o/tokens.parquet")) == 1
+    with pytest.raises(SystemExit, match="holds tokens made with onnx, not torch"):
+        run()
+    with pytest.raises(SystemExit, match="onnx is true or false, not 'yes'"):
+        run("onnx=yes")
