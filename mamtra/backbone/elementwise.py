@@ -61,8 +61,10 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tenso
     Computed in fp32 or wider, returned in `dtype`.
     x (..., D); weight (D,), or (H, D) for x (..., H, D) -> as x. At least one leading dimension.
     """
-    if weight.dim() == 1 and x.dtype == dtype and not torch.is_grad_enabled():
-        return F.rms_norm(x, weight.shape, weight, eps)  # less overhead when decoding
+    if x.dtype == dtype and not torch.is_grad_enabled():  # less overhead when decoding
+        if weight.dim() == 1:
+            return F.rms_norm(x, weight.shape, weight, eps)
+        return F.rms_norm(x, weight.shape[-1:], None, eps) * weight.to(dtype)
     return _RMSNorm.apply(x, weight, eps, dtype)  # type: ignore[return-value]
 
 

@@ -79,9 +79,8 @@ class MambaMixer(nn.Module):
         """x (B, T, D) -> dt (B, T, H) in tokens and A (H,) < 0, both fp32 or wider."""
         with without_autocast(x):
             wide = torch.promote_types(x.dtype, torch.float32)
-            raw = F.linear(x.to(wide), self.dt_proj.weight.to(wide))
-            dt = F.softplus(raw + self.dt_bias.to(wide))
-            return dt, -torch.exp(self.a_log.to(wide))
+            raw = F.linear(x.to(wide), self.dt_proj.weight.to(wide), self.dt_bias.to(wide))
+            return F.softplus(raw), -torch.exp(self.a_log.to(wide))
 
     def _finish(self, y: Tensor, x: Tensor, z: Tensor) -> Tensor:
         """y (B, T, H, E), x (B, T, G, E), z (B, T, H*E) -> (B, T, D)."""
@@ -154,20 +153,40 @@ class MambaMixer(nn.Module):
 
     def step(self, x: Tensor, context: StepContext, state: MambaState) -> Tensor:
         """x (B, K, D) -> (B, K, D): K new tokens per row; the state moves in place."""
+        way = self._step_one if x.shape[1] == 1 else self._step_many
+        return way(x, context, state)
+
+    def _step_many(self, x: Tensor, context: StepContext, state: MambaState) -> Tensor:
+        """The plain way, for any K >= 1: the sequence's own operations from the state on."""
         sizes, new = self.sizes, x.shape[1]
         z, xbc = self.in_proj(x).split((sizes.d_inner, self.conv_bias.numel()), dim=-1)
         dt, a = self._dynamics(x)
         inputs = torch.cat((state.conv.to(xbc.dtype), xbc), dim=1)
         state.conv.copy_(inputs[:, new:])
         x_heads, b, c = self._convolve(inputs, context)
-        if new == 1:
-            # h_t = exp(dt A) h_{t-1} + dt B x^T; y_t = C^T h_t
-            group = sizes.group
-            write = b[:, 0, :, :, None] * x_heads[:, 0, :, None, :]  # (B, G, E, E)
-            write = write.float().repeat_interleave(group, dim=1) * dt[:, 0, :, None, None]
-            state.ssm.mul_(torch.exp(dt[:, 0] * a)[:, :, None, None]).add_(write)
-            y = (c[:, 0, :, None, :].float() @ state.ssm).transpose(1, 2).to(x_heads.dtype)
-        else:
-            y, ssm = ssd(x_heads, dt, a, b, c, state.ssm, sizes.chunk)
-            state.ssm.copy_(ssm)
+        y, ssm = ssd(x_heads, dt, a, b, c, state.ssm, sizes.chunk)
+        state.ssm.copy_(ssm)
         return self._finish(y, x_heads, z)
+
+    def _step_one(self, x: Tensor, context: StepContext, state: MambaState) -> Tensor:
+        """`_step_many` for one token, in few operations: their overhead is what decoding costs."""
+        sizes = self.sizes
+        rows, heads = x.shape[0], (sizes.n_kv_heads, sizes.group)
+        z, xbc = self.in_proj(x).split((sizes.d_inner, self.conv_bias.numel()), dim=-1)
+        dt, a = self._dynamics(x)
+        inputs = torch.cat((state.conv.to(xbc.dtype), xbc), dim=1)
+        state.conv.copy_(inputs[:, 1:])
+        taps = (inputs * self.conv_weight.t().to(xbc.dtype)).sum(dim=1)
+        mixed = F.silu(taps + self.conv_bias.to(xbc.dtype)).float()
+        v, bc = mixed.split((sizes.d_kv, sizes.d_kv + sizes.d_inner), dim=-1)
+        if sizes.mamba_rope:
+            bc = rotary(bc[:, None], context.cos, context.sin, sizes.head_dim)[:, 0]
+        b, c = bc.split((sizes.d_kv, sizes.d_inner), dim=-1)
+        v = v.view(rows, sizes.n_kv_heads, 1, sizes.head_dim)
+        # h_t = exp(dt A) h_{t-1} + dt B x^T; y_t = C^T h_t
+        write = b.view(rows, sizes.n_kv_heads, sizes.head_dim, 1) * v  # (B, G, E, E)
+        ssm = state.ssm.view(rows, *heads, *write.shape[2:])
+        scale = dt.view(rows, *heads, 1, 1)
+        ssm.mul_(torch.exp(dt * a).view_as(scale)).addcmul_(write[:, :, None], scale)
+        y = (c.view(rows, sizes.n_heads, 1, sizes.head_dim) @ state.ssm).to(xbc.dtype)
+        return self._finish(y.transpose(1, 2), v.transpose(1, 2).to(xbc.dtype), z)

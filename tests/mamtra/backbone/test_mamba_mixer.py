@@ -1,10 +1,12 @@
 """The Mamba layer: geometry, the linear-attention limit, and a slow independent version."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
 
-from mamtra.backbone.context import sequence_context
+from mamtra.backbone.context import StepContext, query_key_table, sequence_context
 from mamtra.backbone.mamba_mixer import A_MAX, A_MIN, DT_MAX, DT_MIN, MambaMixer, inverse_softplus
 from mamtra.backbone.sizes import BackboneSizes
 
@@ -132,8 +134,6 @@ def test_linear_attention_limit(monkeypatch):
 
 def test_rotated_b_and_c_depend_on_distance_only():
     """With positions in B and C the layer still must not see absolute positions."""
-    from dataclasses import replace
-
     sizes = replace(SIZES, mamba_rope=True)
     m = mixer(sizes=sizes)
     x = torch.randn(1, 12, SIZES.d_model, dtype=torch.float64)
@@ -144,3 +144,25 @@ def test_rotated_b_and_c_depend_on_distance_only():
     torch.testing.assert_close(shifted, alone, rtol=1e-6, atol=1e-6)
     plain = mixer()(x, sequence_context(12, None, SIZES, x.device))
     assert not torch.allclose(plain, alone, atol=1e-3)
+
+
+@pytest.mark.parametrize("rope", [False, True])
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 2e-6), (torch.bfloat16, 4e-2)])
+def test_one_token_at_a_time_has_a_way_of_its_own_that_agrees_with_the_plain_one(
+    rope, dtype, bound
+):
+    sizes = replace(SIZES, mamba_rope=rope)
+    layer = mixer(sizes=sizes, dtype=dtype)
+    plain, quick = (layer.new_state(3, 9, dtype, torch.device("cpu")) for _ in range(2))
+    cos, sin = query_key_table(9, sizes, torch.device("cpu"))
+    with torch.no_grad():
+        for position in range(9):
+            x = torch.randn(3, 1, sizes.d_model).to(dtype)
+            here = slice(position, position + 1)
+            context = StepContext(cos[here], sin[here], position, None, position + 1, None)
+            expected = layer._step_many(x, context, plain)
+            found = layer.step(x, context, quick)
+            assert found.dtype == expected.dtype == dtype
+            torch.testing.assert_close(found, expected, rtol=0, atol=bound * expected.abs().max())
+        torch.testing.assert_close(quick.conv, plain.conv, rtol=0, atol=0)
+        torch.testing.assert_close(quick.ssm, plain.ssm, rtol=0, atol=bound * plain.ssm.abs().max())
