@@ -180,7 +180,7 @@ def measurements(results: Path) -> list[dict[str, Any]]:
     return [
         {"machine": machine_text(content), "headers": COLUMNS, "rows": efficiency_cells(content)}
         for content in found
-        if isinstance(content, dict)
+        if isinstance(content, dict) and {"machine", "fingerprint", "rows"} <= content.keys()
     ]
 
 

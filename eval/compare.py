@@ -3,7 +3,7 @@
 Writes <results>/compare.csv and compare.md: the difference of corpus WER with its interval, a sign-flip
 p-value adjusted by Holm over all systems, whether the system is as good up to a margin, the difference that
 this test set could have found, and how the difference changes when a text is twice as long. lengths.csv has the
-differences by number of words, seed by seed.
+differences by number of words, seed by seed, with p adjusted over all its rows.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ class Comparison:
     difference: Interval
     p: float
     detectable: float
-    slope: Interval | None  # of the difference per doubling of the words; None: texts of one length
+    slope: (
+        Interval | None
+    )  # of the difference per doubling of the words; None: lengths too much alike
     p_holm: float = float("nan")
 
     def verdict(self, margin: float) -> str:
@@ -100,6 +102,7 @@ def compare(
     by_length = pd.DataFrame(
         row for name in names if name != baseline for row in _by_length(by_name[name], bases)
     )
+    by_length["p_holm"] = holm(by_length["p"])
     write_text(results / "lengths.csv", by_length.to_csv(index=False, float_format="%.6g"))
     console.print(rich_table(found, str(baseline), margin))
     for name in ("compare.csv", "compare.md", "lengths.csv"):
@@ -108,7 +111,7 @@ def compare(
 
 
 def _by_length(systems: Sequence[Evaluated], bases: Sequence[Evaluated]) -> list[dict[str, Any]]:
-    """Rows of lengths.csv of one system; p is adjusted over the bins of a seed."""
+    """Rows of lengths.csv of one system."""
     rows = []
     for one, base in _sides(systems, bases):
         for part in bin_differences(one.rows, base.rows):
@@ -164,8 +167,15 @@ def compare_one(systems: Sequence[Evaluated], baseline: Sequence[Evaluated]) -> 
         difference=seeded_difference_interval(ours, theirs, words, clusters),
         p=sign_flip_p_value(mean, base, clusters),
         detectable=minimum_detectable_difference(mean, base, words, clusters),
-        slope=length_slope(mean - base, words, clusters) if len(set(words)) > 1 else None,
+        slope=_slope(ours - theirs, words, clusters),
     )
+
+
+def _slope(gaps: np.ndarray, words: np.ndarray, clusters: Sequence[str]) -> Interval | None:
+    try:
+        return length_slope(gaps, words, clusters)
+    except ValueError:
+        return None
 
 
 def _row(one: Comparison, margin: float) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from eval.manifest import device_description, git_state, package_versions
 from eval.model_voicer import check_model_folder
 from eval.progress import progress_bar
 from eval.systems import CODEC, RECORDINGS
+from eval.terminal import number_table
 from mamtra.tts import Synthesizer
 
 FILE = "efficiency.json"
@@ -35,7 +36,11 @@ SPECIAL = 2  # positions of sos and task
 
 @dataclass(frozen=True)
 class Measured:
-    """Medians over the rounds, and the range of the rate. RTF: seconds of work per second of speech."""
+    """Medians over the rounds, and the range of the rate. RTF: seconds of work per second of speech.
+
+    `lm_rtf` holds the reading of the context, too. Peaks are those of a round of their own, on GPUs only: what
+    lay there beyond the models before it.
+    """
 
     system: str
     context: int  # positions before the first new token
@@ -47,7 +52,7 @@ class Measured:
     codec_rtf: float
     state_bytes: int  # keys, values and SSM states of `context` positions
     weight_bytes: int  # of the language model
-    peak_allocated_bytes: int | None  # beyond what lay there before; GPUs only
+    peak_allocated_bytes: int | None
     peak_reserved_bytes: int | None
 
 
@@ -108,7 +113,9 @@ class TimedModel:
 
 @dataclass(frozen=True)
 class _Round:
+    n_tokens: int
     first_s: float
+    lm_s: float  # all tokens, the first too
     tokens_per_s: float
     vocode_s: float
     audio_s: float
@@ -120,37 +127,28 @@ def measure(
     contexts: Sequence[int],
     n_tokens: int,
     rounds: int,
+    device: str = "cpu",
     advance: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Measured]:
-    """One row per context and system. In every round each system has its turn; a round before them warms up.
-
-    Raises ValueError without a context, at least three rounds and two tokens.
-    """
-    if rounds < 3 or n_tokens < 2 or not contexts or min(contexts) < 1 + SPECIAL + 1:
-        raise ValueError(
-            f"{rounds} rounds of {n_tokens} tokens after {list(contexts)} positions: at least 3 rounds, "
-            f"2 tokens and {2 + SPECIAL} positions are needed"
-        )
+    """One row per context and system. In every round each system has its turn; a round before them warms up."""
     found = []
     for context in contexts:
         taken: dict[str, list[_Round]] = {name: [] for name in systems}
-        peaks: dict[str, tuple[int | None, int | None]] = {}
         for number in range(rounds + 1):
             for name, system in systems.items():
-                with _Peak() as peak:
-                    one = _round(system, context, n_tokens, clock)
+                one = _round(system, context, n_tokens, clock)
                 if number:
                     taken[name].append(one)
-                    peaks[name] = (peak.allocated, peak.reserved)
                 advance()
+        # Not while times are taken: an emptied allocator is a slow one.
+        peaks = {name: _peak(system, context, n_tokens, device) for name, system in systems.items()}
         for name, system in systems.items():
             found.append(_summary(name, context, system, taken[name], peaks[name]))
     return found
 
 
 def _round(system: Timed, context: int, n_tokens: int, clock: Callable[[], float]) -> _Round:
-    gc.collect()
     start = clock()
     tokens = system.speak(context, n_tokens)
     drawn = [next(tokens)]  # a Python integer: the device has finished
@@ -160,29 +158,25 @@ def _round(system: Timed, context: int, n_tokens: int, clock: Callable[[], float
     if len(drawn) != n_tokens:
         raise RuntimeError(f"{len(drawn)} tokens came instead of {n_tokens}")
     audio_s = system.vocode(drawn)
-    return _Round(first - start, (n_tokens - 1) / (last - first), clock() - last, audio_s)
+    rate = (n_tokens - 1) / (last - first)
+    return _Round(n_tokens, first - start, last - start, rate, clock() - last, audio_s)
 
 
-class _Peak:
-    """The highest GPU memory within a block above what lay there before; None without a GPU."""
-
-    allocated: int | None = None
-    reserved: int | None = None
-
-    def __enter__(self) -> _Peak:
-        self.cuda = torch.cuda.is_available()
-        if self.cuda:
-            torch.cuda.synchronize()
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-            self.before = (torch.cuda.memory_allocated(), torch.cuda.memory_reserved())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.cuda:
-            torch.cuda.synchronize()
-            self.allocated = torch.cuda.max_memory_allocated() - self.before[0]
-            self.reserved = torch.cuda.max_memory_reserved() - self.before[1]
+def _peak(system: Timed, context: int, n_tokens: int, device: str) -> tuple[int | None, int | None]:
+    """The most that was allocated and reserved on a GPU in one round, less what lay there before."""
+    if not device.startswith("cuda"):
+        return None, None
+    gc.collect()
+    torch.cuda.synchronize(device)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    allocated, reserved = torch.cuda.memory_allocated(device), torch.cuda.memory_reserved(device)
+    _round(system, context, n_tokens, time.perf_counter)
+    torch.cuda.synchronize(device)
+    return (
+        torch.cuda.max_memory_allocated(device) - allocated,
+        torch.cuda.max_memory_reserved(device) - reserved,
+    )
 
 
 def _summary(
@@ -193,6 +187,7 @@ def _summary(
     peak: tuple[int | None, int | None],
 ) -> Measured:
     rates = [one.tokens_per_s for one in taken]
+    spoken_s = [one.n_tokens / system.token_rate_hz for one in taken]
     return Measured(
         system=name,
         context=context,
@@ -200,7 +195,7 @@ def _summary(
         tokens_per_s=median(rates),
         tokens_per_s_low=min(rates),
         tokens_per_s_high=max(rates),
-        lm_rtf=system.token_rate_hz / median(rates),
+        lm_rtf=median(one.lm_s / s for one, s in zip(taken, spoken_s, strict=True)),
         codec_rtf=median(one.vocode_s / one.audio_s for one in taken),
         state_bytes=system.state_bytes(context),
         weight_bytes=system.weight_bytes,
@@ -209,37 +204,57 @@ def _summary(
     )
 
 
+def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, once they measure something; InputError otherwise."""
+    contexts, n_tokens, rounds = (given[name] for name in ("contexts", "n_tokens", "rounds"))
+    if (
+        not isinstance(contexts, list)
+        or not contexts
+        or not all(isinstance(n, int) and n >= 2 + SPECIAL for n in contexts)
+    ):
+        raise InputError(
+            f"efficiency.contexts={contexts}: a list of lengths of at least {2 + SPECIAL} positions, "
+            "such as [256,512]"
+        )
+    if not isinstance(n_tokens, int) or n_tokens < 2 or not isinstance(rounds, int) or rounds < 3:
+        raise InputError(
+            f"efficiency.n_tokens={n_tokens} efficiency.rounds={rounds}: at least 2 tokens and 3 rounds"
+        )
+    return {"contexts": contexts, "n_tokens": n_tokens, "rounds": rounds}
+
+
 def efficiency(models: Mapping[str, str], s: Mapping[str, Any], console: Console) -> Path:
     """Measure the models of a configuration, write and print the table; returns efficiency.json.
 
     Raises:
         InputError: no models, one that is no model, or settings that measure nothing.
     """
+    settings = _settings(s["efficiency"])
     unfit = [name for name, path in models.items() if path in (RECORDINGS, CODEC)]
     if unfit:
         raise InputError(f"{', '.join(unfit)}: there is no language model to measure")
     for path in models.values():
         check_model_folder(Path(path))
-    baseline, out, settings = s["baseline"], Path(s["out"]), s["efficiency"]
+    baseline, out = s["baseline"], Path(s["out"])
     if baseline is not None and baseline not in models:
         raise InputError(f"baseline {baseline!r} is not among: {', '.join(models)}")
     torch.set_num_threads(s["threads"])
     codec = Path(s["system"]["codec"])
-    systems = {
-        name: TimedModel(Synthesizer.load(path, codec, device=s["device"]))
-        for name, path in models.items()
-    }
+    try:
+        systems = {
+            name: TimedModel(Synthesizer.load(path, codec, device=s["device"]))
+            for name, path in models.items()
+        }
+    except (ValueError, FileNotFoundError) as error:
+        raise InputError(str(error)) from error
     with progress_bar(console) as bar:
         total = len(systems) * len(settings["contexts"]) * (settings["rounds"] + 1)
         task = bar.add_task("efficiency", total=total)
-        try:
-            rows = measure(systems, **settings, advance=lambda: bar.advance(task))
-        except ValueError as error:
-            raise InputError(f"efficiency: {error}") from error
+        rows = measure(systems, **settings, device=s["device"], advance=lambda: bar.advance(task))
     machine = device_description(s["device"])
     content = {
         "machine": machine,
-        "fingerprint": sha256_json([machine, package_versions()["torch"]])[:12],
+        "fingerprint": sha256_json([machine, package_versions()["torch"]])[:8],
         "settings": dict(settings),
         "baseline": baseline,
         "models": dict(models),
@@ -287,17 +302,14 @@ def machine_text(content: Mapping[str, Any]) -> str:
     """One line that names the machine of a measurement."""
     machine = content["machine"]
     device = machine["device"] if machine["device"] != "cpu" else machine["processor"]
-    return f"{device}, {machine['torch_threads']} threads, torch {content['packages']['torch']}"
+    used = f"{machine['torch_threads']} threads, torch {content['packages']['torch']}"
+    return f"{device}, {used}, machine {content['fingerprint']}"
 
 
 def efficiency_table(content: Mapping[str, Any]) -> Table:
-    """For a terminal."""
-    table = Table(title=machine_text(content), box=None, padding=(0, 1), pad_edge=False)
-    for number, header in enumerate(COLUMNS):
-        # A long name may break; a number must not.
-        table.add_column(
-            header, justify="right" if number else "left", no_wrap=bool(number), overflow="fold"
-        )
-    for cells in efficiency_cells(content):
-        table.add_row(*cells)
-    return table
+    """For a terminal of 80 characters: what the files and the board have besides is left out."""
+    shown = [
+        n for n, header in enumerate(COLUMNS) if header not in ("range", "RTF codec", "peak MB")
+    ]
+    rows = [[cells[n] for n in shown] for cells in efficiency_cells(content)]
+    return number_table(machine_text(content), [COLUMNS[n] for n in shown], rows)

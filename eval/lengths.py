@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from eval.metrics.wer import WordErrors, corpus
 from eval.statistics import (
     Interval,
     corpus_wer_interval,
-    holm,
     length_slope,
     paired_difference_interval,
     sign_flip_p_value,
@@ -53,7 +52,6 @@ class BinDifference:
     utterances: int
     difference: Interval
     p: float
-    p_holm: float = float("nan")  # adjusted over the bins
 
 
 def length_bins(rows: Sequence[Row]) -> list[Bin]:
@@ -102,15 +100,18 @@ def bin_differences(rows: Sequence[Row], baseline: Sequence[Row]) -> list[BinDif
         gap = paired_difference_interval(ours, theirs, words, prompts)
         p = sign_flip_p_value(ours, theirs, prompts)
         found.append(BinDifference(low, high, len(pairs), gap, p))
-    adjusted = holm([one.p for one in found])
-    return [replace(one, p_holm=float(p)) for one, p in zip(found, adjusted, strict=True)]
+    return found
 
 
 def slope_of(rows: Sequence[Row]) -> Interval | None:
-    """WER per doubling of the words; None when all texts are of one length."""
+    """WER per doubling of the words; None when the texts are too few or too much alike in length."""
     kept = [row for row in rows if row["wer"] is not None]
-    errors, words = _errors_words(kept)
-    return length_slope(errors, words, _prompts(kept)) if len(np.unique(words)) > 1 else None
+    if not kept:
+        return None
+    try:
+        return length_slope(*_errors_words(kept), _prompts(kept))
+    except ValueError:
+        return None
 
 
 def _errors_words(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,9 @@ from eval.metrics.speaker_wavlm import WavLMSpeaker
 from eval.scorers import ASR, MOS, Cache, Scorers, Speaker
 
 
-def load_asr(name: str, language: str, device: str, threads: int) -> ASR:
+def load_asr(
+    name: str, language: str, device: str, threads: int, *, asr_device: str = "cpu", batch: int = 1
+) -> ASR:
     """`tiny.en`, `openai:large-v3`, `transformers:openai/whisper-large-v3`, `paraformer[:<folder>]`.
 
     Raises:
@@ -38,7 +40,7 @@ def load_asr(name: str, language: str, device: str, threads: int) -> ASR:
         return ParaformerASR(model or MODEL, device)
     if language != "en":
         raise InputError(f"asr={name} reads English here; for {language}: asr=paraformer")
-    return WhisperASR(name, cpu_threads=threads, device=device)
+    return WhisperASR(name, cpu_threads=threads, device=asr_device, batch=batch)
 
 
 def load_speaker(name: str | None, device: str) -> Speaker | None:
@@ -84,12 +86,15 @@ def load_scorers(s: dict[str, Any], language: str) -> Scorers:
     except ValueError as error:
         raise InputError(str(error)) from error
     return Scorers(
-        load_asr(s["asr"], language, s["device"], s["threads"]),
+        load_asr(
+            *(s["asr"], language, s["device"], s["threads"]),
+            asr_device=s["asr_device"],
+            batch=s["asr_batch"],
+        ),
         load_speaker(s["speaker"], s["device"]),
         load_mos(s["mos"], s["device"]),
         Cache(Path(s["cache"])),
         profile,
         language,
         SpeechDetector(),
-        batch=s["asr_batch"],
     )

@@ -26,6 +26,7 @@ from eval.report import SystemResult, write_report
 from eval.score import score
 from eval.scorers import Scorers
 from eval.synthesize import synthesize
+from eval.terminal import number_table
 
 STAGES = ("all", "synthesize", "score", "report")
 
@@ -176,15 +177,8 @@ def _curves(system: System, console: Console) -> tuple[str | None, str | None]:
 def rich_table(lines: Sequence[Line], title: str) -> Table:
     """The headline columns of the leaderboard, narrow enough for a terminal of 80 characters."""
     columns = terminal_columns(lines)
-    table = Table(title=title, box=None, padding=(0, 1), pad_edge=False, collapse_padding=True)
-    for number, (header, _) in enumerate(columns):
-        # A long name may break; a number must not.
-        table.add_column(
-            header, justify="right" if number else "left", no_wrap=bool(number), overflow="fold"
-        )
-    for line in lines:
-        table.add_row(*[text(line) for _, text in columns])
-    return table
+    rows = [[text(line) for _, text in columns] for line in lines]
+    return number_table(title, [header for header, _ in columns], rows)
 
 
 def write_manifest(

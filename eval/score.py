@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from eval.files import InputError, read_jsonl, sha256_json, write_jsonl
 from eval.metrics.audio import read_audio
@@ -91,8 +92,9 @@ def transcribe_ahead(
 
     Clips of like length go together, so that none waits long for another's end.
     """
-    batched = getattr(scorers.asr, "transcribe_batch", None)
-    if scorers.batch < 2 or batched is None:
+    asr: Any = scorers.asr
+    batch = getattr(asr, "batch", 1)
+    if batch < 2:
         return
     waiting: dict[str, tuple[float, Path]] = {}  # by the audio's hash
     for item in items:
@@ -104,15 +106,15 @@ def transcribe_ahead(
     ordered = sorted(waiting, key=lambda sha256: waiting[sha256])
     with progress_bar(console) as bar:
         task = bar.add_task(f"{name}: transcripts", total=len(ordered))
-        for start in range(0, len(ordered), scorers.batch):
-            part = ordered[start : start + scorers.batch]
+        for start in range(0, len(ordered), batch):
+            part = ordered[start : start + batch]
             waves = [read_audio(waiting[sha256][1]).wave for sha256 in part]
             try:
-                texts = batched(waves)
+                texts = asr.transcribe_batch(waves)
             except Unavailable:
                 raise
             except Exception as error:
-                reason = f"{type(error).__name__}: {error}"
+                reason = escape(f"{type(error).__name__}: {error}")
                 console.print(f"[yellow]{name}: {len(part)} clips are read one by one[/]: {reason}")
             else:
                 for sha256, text in zip(part, texts, strict=True):

@@ -80,7 +80,6 @@ class Scorers:
     profile: Profile
     language: str = "en"
     detector: SpeechDetector | None = None
-    batch: int = 1  # clips that the recogniser hears together, where it can
 
     def protocol(self) -> dict[str, Any]:
         """What a score depends on besides the speech."""

@@ -14,6 +14,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+MIN_KEPT = 0.9  # of the resamples
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -161,31 +163,43 @@ def length_slope(
     """How much the error rate grows when a text is twice as long: the slope over log2 of the words.
 
     Least squares on the rates of the utterances, weighted by their words, so that flat rates mean that corpus
-    WER does not depend on length. Errors less a baseline's give the slope of the difference.
+    WER does not depend on length. Errors less a baseline's give the slope of the difference. Several seeds
+    are resampled with the clusters, as in `seeded_difference_interval`.
 
     Args:
-        errors, words, clusters, n_resamples, seed: as in `corpus_wer_interval`; words above 0.
+        errors: (U,) word errors, or (S, U) of S seeds.
+        words, clusters, n_resamples, seed: as in `corpus_wer_interval`; words above 0.
 
     Raises:
-        ValueError: as in `corpus_wer_interval`, utterances without words, or all of one length.
+        ValueError: as in `corpus_wer_interval`, utterances without words, or lengths so much alike, in all or
+            in many of the resamples, that there is no slope to speak of.
     """
-    errors, words = _floats(errors), _floats(words)
-    _check(errors, words, clusters)
-    if (words <= 0).any() or len(np.unique(words)) < 2:
-        raise ValueError("a slope needs utterances of at least two lengths, all above 0 words")
-    x = np.log2(words)
-    terms = np.stack([words, words * x, words * x**2, errors, errors * x], axis=1)
-    members = _cluster_index(clusters)
-    sums = np.stack([np.bincount(members, term) for term in terms.T], axis=1)  # (C, 5)
+    errors, words = np.atleast_2d(_floats(errors)), _floats(words)
+    for row in errors:
+        _check(row, words, clusters)
+    if (words <= 0).any():
+        raise ValueError("a slope needs utterances with words")
+    x, members = np.log2(words), _cluster_index(clusters)
 
-    def slope(total: NDArray) -> NDArray:
-        w, wx, wxx, wy, wxy = total.T
+    def sums(terms: Sequence[NDArray]) -> NDArray:
+        return np.stack([np.bincount(members, term) for term in terms], axis=1)
+
+    lengths = sums([words, words * x, words * x**2])  # (C, 3)
+    found = np.stack([sums([row, row * x]) for row in errors])  # (S, C, 2)
+    drawn = _resample_counts(len(lengths), n_resamples, seed)  # (R, C)
+    seeds = _resample_counts(len(found), n_resamples, seed + 1)  # (R, S)
+
+    def slope(length: NDArray, error: NDArray) -> NDArray:
+        (w, wx, wxx), (wy, wxy) = length.T, error.T
         spread = w * wxx - wx**2
-        kept = spread > 1e-9 * w * wxx  # a resample can hold one length only
+        kept = spread > 1e-6 * w**2  # a standard deviation of a thousandth of a doubling
+        if kept.mean() < MIN_KEPT:
+            raise ValueError("the texts are too few or too much alike in length for a slope")
         return (w * wxy - wx * wy)[kept] / spread[kept]
 
-    samples = slope(_resample_counts(len(sums), n_resamples, seed) @ sums)
-    return _interval(float(slope(sums.sum(axis=0, keepdims=True))[0]), samples, confidence)
+    point = slope(lengths.sum(axis=0, keepdims=True), found.sum(axis=1).mean(axis=0, keepdims=True))
+    resampled = np.einsum("rs,sck,rc->rk", seeds, found, drawn) / len(found)
+    return _interval(float(point[0]), slope(drawn @ lengths, resampled), confidence)
 
 
 def sign_flip_p_value(

@@ -95,12 +95,15 @@ class RunCheckpoint(Checkpoint):
     last.ckpt is replaced atomically every `every_steps` steps, every `every_minutes` minutes, at
     the end, and on Ctrl-C or SIGTERM, which then raises Interrupted at the end of the step. At a
     step that is validated it is saved after validation, so that a resumed run neither repeats nor
-    skips one. Without `every_steps` it is saved on Ctrl-C and SIGTERM only.
+    skips one. Either interval may be None; without both it is saved on Ctrl-C and
+    SIGTERM only.
     """
 
-    def __init__(self, folder: Path, every_steps: int | None, every_minutes: float, monitor: str):
+    def __init__(
+        self, folder: Path, every_steps: int | None, every_minutes: float | None, monitor: str
+    ):
         self.folder, self.every_steps, self.monitor = folder, every_steps, monitor
-        self.every_s = 60 * every_minutes if every_steps else math.inf
+        self.every_s = math.inf if every_minutes is None else 60 * every_minutes
         self._saved_step = -1
         self.best = {"value": math.inf, "step": 0}
         self._saved_at_s = time.monotonic()
@@ -151,7 +154,8 @@ class RunCheckpoint(Checkpoint):
         self._save_if_asked(trainer)
 
     def on_train_end(self, trainer, pl_module) -> None:
-        if self.every_steps and self._saved_step != trainer.global_step:
+        asked = self.every_steps or self.every_s < math.inf
+        if asked and self._saved_step != trainer.global_step:
             self.save(trainer)
 
     def _save_if_asked(self, trainer) -> None:

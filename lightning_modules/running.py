@@ -132,7 +132,7 @@ def fit(
     val_every: int,
     log_every: int,
     checkpoint_every: int | None,
-    checkpoint_minutes: float,
+    checkpoint_minutes: float | None,
     nonfinite_limit: int,
     export: str,
     export_dtype: str,

@@ -39,12 +39,14 @@ class WhisperASR:
         compute_type: str | None = None,
         cpu_threads: int = 2,
         device: str = "cpu",
+        batch: int = 1,
     ) -> None:
+        """`batch`: clips that `transcribe_batch` is to be given at once."""
         self.size = size
         self.device, _, index = device.partition(":")
         self.device_index = int(index or 0)
-        self.compute_type = compute_type or COMPUTE_TYPES.get(self.device, "int8")
-        self.cpu_threads = cpu_threads
+        self.compute_type = compute_type or COMPUTE_TYPES.get(self.device, "default")
+        self.cpu_threads, self.batch = cpu_threads, batch
         self._model = None
         self._location = str(bundled_model()) if size == BUNDLED_SIZE else size
         weights = Path(self._location) / "model.bin"
@@ -59,7 +61,7 @@ class WhisperASR:
         size = self.size.replace("/", "_").strip("._")
         return (
             f"asr-faster-whisper-{version('faster-whisper')}-{size}-{self._revision}"
-            f"-{self.compute_type}-greedy-en"
+            f"-{self.compute_type}-greedy-en{'-batched' if self.batch > 1 else ''}"
         )
 
     def transcribe(self, wave: np.ndarray) -> str:
@@ -123,15 +125,21 @@ class WhisperASR:
         from faster_whisper import WhisperModel
 
         try:
-            return WhisperModel(
+            model = WhisperModel(
                 self._location,
                 device=self.device,
                 device_index=self.device_index,
                 compute_type=self.compute_type,
                 cpu_threads=self.cpu_threads,
             )
+            if self.device != "cpu":  # a missing cuBLAS shows at the first use only
+                model.encode(
+                    np.zeros((model.feature_extractor.mel_filters.shape[0], 3000), "float32")
+                )
+            return model
         except Exception as error:
             raise Unavailable(
-                f"cannot load Whisper {self.size!r} from {self._location}: {error}. "
-                f"{BUNDLED_SIZE!r} works offline; other sizes are downloaded once by name."
+                f"cannot load Whisper {self.size!r} from {self._location} on {self.device}: {error}. "
+                f"{BUNDLED_SIZE!r} works offline, other sizes are downloaded once by name; "
+                "asr_device=cpu always works, asr_device=cuda:0 needs cuBLAS 12 (nvidia-cublas-cu12)"
             ) from error

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,22 @@ REPOSITORY = f"tarepan/SpeechMOS:{COMMIT}"
 WEIGHTS = "utmos22_strong_step7459_v1.pt"
 URL = f"https://github.com/tarepan/SpeechMOS/releases/download/v1.0.0/{WEIGHTS}"
 SHA256 = "38aa51ab79e2a4e09a1449758a4b37e9cbb2e8235a49662a732d33a9ba1e9bff"
+
+
+@contextmanager
+def _without_namesake() -> Iterator[None]:
+    """SpeechMOS's package has the name of the one that carries DNSMOS: each sees its own."""
+
+    def named() -> list[str]:
+        return [name for name in sys.modules if name.split(".")[0] == "speechmos"]
+
+    aside = {name: sys.modules.pop(name) for name in named()}
+    try:
+        yield
+    finally:
+        for name in named():
+            del sys.modules[name]
+        sys.modules.update(aside)
 
 
 class UTMOS22:
@@ -57,7 +76,8 @@ class UTMOS22:
         place, source = (self.folder, "local") if self.folder else (REPOSITORY, "github")
         try:
             options: dict[str, Any] = {"trust_repo": True, "verbose": False, "pretrained": False}
-            network: Any = torch.hub.load(place, ENTRY, source=source, **options)
+            with _without_namesake():
+                network: Any = torch.hub.load(place, ENTRY, source=source, **options)
             weights = self._weights()
             with weights.open("rb") as stream:
                 found = hashlib.file_digest(stream, "sha256").hexdigest()

@@ -27,13 +27,13 @@ class CountingASR:
 class BatchASR(CountingASR):
     """Hears several clips at once; `batches` has their lengths."""
 
-    def __init__(self, text: str = "hello world", fails: bool = False) -> None:
-        super().__init__(text)
-        self.fails, self.batches = fails, []
+    def __init__(self, batch: int = 2, fails: bool = False) -> None:
+        super().__init__()
+        self.batch, self.fails, self.batches = batch, fails, []
 
     def transcribe_batch(self, waves) -> list[str]:
         if self.fails:
-            raise RuntimeError("out of memory")
+            raise RuntimeError("out of [/memory]")  # brackets mean something to the console
         self.batches.append([len(wave) for wave in waves])
         return [self.text for _ in waves]
 
@@ -65,9 +65,9 @@ def items(world, names="abc", text="Hello, world!"):
     ]
 
 
-def run(world, these, asr=None, rows=None, profile="seedtts", detector=None, shard=(0, 1), batch=1):
+def run(world, these, asr=None, rows=None, profile="seedtts", detector=None, shard=(0, 1)):
     models = (asr or CountingASR(), PitchSpeaker(), PeakMOS(), Cache(world / "cache"))
-    scorers = Scorers(*models, PROFILES[profile], "en", detector, batch)
+    scorers = Scorers(*models, PROFILES[profile], "en", detector)
     options = {"name": "s", "console": Console(quiet=True), "shard": shard}
     rows = score(these, world / "out/wavs", world / "out", scorers, rows or {}, **options)
     return rows, scorers

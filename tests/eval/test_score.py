@@ -218,21 +218,21 @@ def test_batches_hold_clips_of_like_length_and_leave_the_rows_as_they_are(world)
     soundfile.write(world / "out/wavs/c.wav", tone(300, 0.6), RATE_HZ)
     soundfile.write(world / "out/wavs/d.wav", tone(300, 31.0), RATE_HZ)
     asr = BatchASR()
-    rows, scorers = run(world, items(world, "abcd"), asr, batch=2)
+    rows, scorers = run(world, items(world, "abcd"), asr)
     assert asr.batches == [[9600, 32000]]  # a is in the cache, d does not fit in the window
     assert asr.calls == 2 and "long" in rows[3]["flags"]  # d in two parts
     assert rows[0] == alone[0] and all(row["transcript"] for row in rows)
-    assert run(world, items(world, "abcd"), BatchASR(), batch=2)[1].cache.calls == 0
+    assert run(world, items(world, "abcd"), BatchASR())[1].cache.calls == 0
     assert scorers.cache.calls > 0
 
 
 def test_equal_clips_are_heard_once(world):
-    asr = BatchASR()
-    run(world, items(world), asr, batch=8)
+    asr = BatchASR(batch=8)
+    run(world, items(world), asr)
     assert asr.batches == [[8000, 8000]] and asr.calls == 0  # a and c are the same
 
 
 def test_a_batch_that_fails_is_read_one_by_one(world):
     asr = BatchASR(fails=True)
-    rows, _ = run(world, items(world), asr, batch=2)
+    rows, _ = run(world, items(world), asr)
     assert [row["status"] for row in rows] == ["ok"] * 3 and asr.calls == 2

@@ -115,15 +115,22 @@ def test_without_an_interval_only_a_signal_saves_the_training_state(
 ):
     none, whole = RunFolder(tmp_path / "none", "teacher"), RunFolder(tmp_path / "whole", "teacher")
     expected = train(teacher(), whole, 5)
-    metrics = train(teacher(), none, 5, checkpoint_every=None, checkpoint_minutes=0.0)
+    metrics = train(teacher(), none, 5, checkpoint_every=None, checkpoint_minutes=None)
     assert not none.last.exists() and none.finished
     pd.testing.assert_frame_equal(curves(expected), curves(metrics))
     parts = RunFolder(tmp_path / "parts", "teacher")
     callback(SignalAt(3))
     with pytest.raises(Interrupted, match="saved"):
-        train(teacher(), parts, 5, checkpoint_every=None)
-    resumed = train(teacher(seed=9), parts, 5, checkpoint_every=None)
+        train(teacher(), parts, 5, checkpoint_every=None, checkpoint_minutes=None)
+    resumed = train(teacher(seed=9), parts, 5, checkpoint_every=None, checkpoint_minutes=None)
     pd.testing.assert_frame_equal(curves(expected), curves(resumed))
+
+
+def test_minutes_alone_save_too(teacher, train, callback, tmp_path):
+    callback(counter := CountSaves())
+    run = RunFolder(tmp_path / "run", "teacher")
+    train(teacher(), run, 3, checkpoint_every=None, checkpoint_minutes=0.0)
+    assert run.last.exists() and counter.saves == 3
 
 
 class CountSaves(Callback):

@@ -10,6 +10,7 @@ import torch
 
 from eval.files import InputError
 from eval.metric_models import load_asr, load_mos, load_scorers, load_speaker
+from eval.metrics.weights import Unavailable
 
 RECORDING = sorted((Path(__file__).parents[3] / "assets/mini").rglob("*.flac"))
 
@@ -67,6 +68,11 @@ def test_a_folder_of_whisper_in_transformers(tmp_path, wave):
         load_asr(f"transformers:{tmp_path}/none", "en", "cpu", 1).transcribe(wave)
 
 
+def test_a_device_that_is_not_there_is_a_fault_of_the_set_up(wave):
+    with pytest.raises(Unavailable, match="asr_device=cpu always works"):
+        load_asr("tiny.en", "en", "cpu", 1, asr_device="mps").transcribe(wave)
+
+
 def test_whisper_hears_the_same_in_batches():
     asr = load_asr("tiny.en", "en", "cpu", 1)
     waves = [soundfile.read(path, dtype="float32")[0] for path in RECORDING[:9]]
@@ -74,6 +80,7 @@ def test_whisper_hears_the_same_in_batches():
     alone = [asr.transcribe(wave) for wave in waves]
     assert asr.transcribe_batch(waves) == alone and all(len(text) > 10 for text in alone)
     assert asr.transcribe_batch(waves[::-1]) == alone[::-1]
+    assert load_asr("tiny.en", "en", "cpu", 1, batch=8).key == f"{asr.key}-batched"
 
 
 def test_models_of_like_names_have_keys_of_their_own():
@@ -166,7 +173,13 @@ def test_unknown_names(call, message):
 
 def test_none_leaves_a_metric_out(tmp_path):
     given = {"profile": "seedtts", "asr": "tiny.en", "speaker": None, "mos": None}
-    given |= {"device": "cpu", "threads": 1, "cache": str(tmp_path), "asr_batch": 1}
+    given |= {
+        "device": "cpu",
+        "threads": 1,
+        "cache": str(tmp_path),
+        "asr_batch": 1,
+        "asr_device": "cpu",
+    }
     scorers = load_scorers(given, "en")
     assert scorers.speaker is None and scorers.mos is None and load_mos(False, "cpu") is None
     with pytest.raises(InputError, match="unknown profile"):

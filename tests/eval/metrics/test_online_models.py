@@ -140,6 +140,7 @@ def test_a_missing_or_damaged_speaker_checkpoint_says_where_to_get_it(tmp_path):
 
 HUB = """
 import torch
+from speechmos.inside import ONE
 
 class Loudness(torch.nn.Module):
     def __init__(self):
@@ -148,7 +149,7 @@ class Loudness(torch.nn.Module):
 
     def forward(self, wave, sr):
         assert sr == 16000 and wave.dim() == 2
-        return 1 + self.scale * wave.abs().mean(dim=1)
+        return ONE + self.scale * wave.abs().mean(dim=1)
 
 def utmos22_strong(progress=True, pretrained=True):
     assert not pretrained
@@ -160,6 +161,9 @@ def utmos22_strong(progress=True, pretrained=True):
 def speechmos(tmp_path):
     """A folder in the form of a checkout of SpeechMOS, with a network of one weight."""
     (tmp_path / "hubconf.py").write_text(HUB)
+    (tmp_path / "speechmos").mkdir()
+    (tmp_path / "speechmos/__init__.py").touch()
+    (tmp_path / "speechmos/inside.py").write_text("ONE = 1\n")
     torch.save({"scale": torch.tensor(2.0)}, tmp_path / WEIGHTS)
     return tmp_path
 
@@ -168,9 +172,11 @@ def test_utmos_loads_from_a_checkout_and_scores(speechmos):
     import hashlib
 
     sha256 = hashlib.sha256((speechmos / WEIGHTS).read_bytes()).hexdigest()
+    other = load_mos("dnsmos", "cpu")  # its package has the same name
+    before = other.score(WAVE)
     mos = UTMOS22(str(speechmos), sha256=sha256)
     assert mos.score(WAVE) == pytest.approx(1 + 2 * np.abs(WAVE).mean(), abs=1e-5)
-    assert mos.key != UTMOS22(str(speechmos)).key
+    assert mos.key != UTMOS22(str(speechmos)).key and other.score(WAVE) == before
 
 
 def test_utmos_refuses_other_weights_and_says_what_to_get(speechmos):

@@ -1,0 +1,23 @@
+"""Tables of numbers for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+
+def number_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Names to the left, numbers to the right. A long name may break; a number must not."""
+    table = Table(title=title, box=None, padding=(0, 1), pad_edge=False, collapse_padding=True)
+    for number, header in enumerate(headers):
+        table.add_column(
+            header,
+            justify="right" if number else "left",
+            no_wrap=bool(number),
+            overflow="fold",
+            min_width=None if number else 8,
+        )
+    for row in rows:
+        table.add_row(*row)
+    return table
