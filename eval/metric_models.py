@@ -22,7 +22,14 @@ from eval.scorers import ASR, MOS, Cache, Scorers, Speaker
 
 
 def load_asr(
-    name: str, language: str, device: str, threads: int, *, asr_device: str = "cpu", batch: int = 1
+    name: str,
+    language: str,
+    device: str,
+    threads: int,
+    *,
+    asr_device: str = "cpu",
+    batch: int = 1,
+    tokens_per_s: float | None = None,
 ) -> ASR:
     """`tiny.en`, `openai:large-v3`, `transformers:openai/whisper-large-v3`, `paraformer[:<folder>]`.
 
@@ -40,7 +47,8 @@ def load_asr(
         return ParaformerASR(model or MODEL, device)
     if language != "en":
         raise InputError(f"asr={name} reads English here; for {language}: asr=paraformer")
-    return WhisperASR(name, cpu_threads=threads, device=asr_device, batch=batch)
+    own = {"device": asr_device, "batch": batch, "tokens_per_s": tokens_per_s}
+    return WhisperASR(name, cpu_threads=threads, **own)
 
 
 def load_speaker(name: str | None, device: str) -> Speaker | None:
@@ -90,6 +98,7 @@ def load_scorers(s: dict[str, Any], language: str) -> Scorers:
             *(s["asr"], language, s["device"], s["threads"]),
             asr_device=s["asr_device"],
             batch=s["asr_batch"],
+            tokens_per_s=s["asr_tokens_per_s"],
         ),
         load_speaker(s["speaker"], s["device"]),
         load_mos(s["mos"], s["device"]),

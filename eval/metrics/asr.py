@@ -6,6 +6,7 @@ Legend: N samples.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,8 @@ import numpy as np
 from eval.metrics.weights import Unavailable
 
 BUNDLED_SIZE = "tiny.en"
+SAMPLE_RATE_HZ = 16_000
+WINDOW_TOKENS = 224  # what CTranslate2 lets a window become: half of Whisper's 448 positions
 COMPUTE_TYPES = {"cpu": "int8", "cuda": "float16"}
 
 
@@ -40,13 +43,15 @@ class WhisperASR:
         cpu_threads: int = 2,
         device: str = "cpu",
         batch: int = 1,
+        tokens_per_s: float | None = None,
     ) -> None:
-        """`batch`: clips that `transcribe_batch` is to be given at once."""
+        """`batch`: clips that `transcribe_batch` is to be given at once. `tokens_per_s`: the most that a second
+        of audio may become, so that a loop ends early; without it Whisper's own limit of a window holds."""
         self.size = size
         self.device, _, index = device.partition(":")
         self.device_index = int(index or 0)
         self.compute_type = compute_type or COMPUTE_TYPES.get(self.device, "default")
-        self.cpu_threads, self.batch = cpu_threads, batch
+        self.cpu_threads, self.batch, self.tokens_per_s = cpu_threads, batch, tokens_per_s
         self._model = None
         self._location = str(bundled_model()) if size == BUNDLED_SIZE else size
         weights = Path(self._location) / "model.bin"
@@ -59,9 +64,11 @@ class WhisperASR:
     def key(self) -> str:
         """Names everything that a transcript depends on besides the audio."""
         size = self.size.replace("/", "_").strip("._")
+        batched = "-batched" if self.batch > 1 else ""
+        cap = f"-{self.tokens_per_s:g}-per-s" if self.tokens_per_s else ""
         return (
             f"asr-faster-whisper-{version('faster-whisper')}-{size}-{self._revision}"
-            f"-{self.compute_type}-greedy-en{'-batched' if self.batch > 1 else ''}"
+            f"-{self.compute_type}-greedy-en{batched}{cap}"
         )
 
     def transcribe(self, wave: np.ndarray) -> str:
@@ -76,7 +83,10 @@ class WhisperASR:
         Raises:
             Unavailable: the weights cannot be had.
         """
-        segments, _ = self._loaded().transcribe(
+        model, most = self._loaded(), self._most(wave)
+        # faster-whisper adds the prompt's tokens, and CTranslate2 takes the half.
+        prompt = 4 if model.model.is_multilingual else 2
+        segments, _ = model.transcribe(
             wave,
             language="en",
             beam_size=1,
@@ -87,6 +97,7 @@ class WhisperASR:
             compression_ratio_threshold=None,
             log_prob_threshold=None,
             no_speech_threshold=None,
+            max_new_tokens=2 * most - prompt if most else None,
         )
         return "".join(segment.text for segment in segments).strip()
 
@@ -106,15 +117,25 @@ class WhisperASR:
         features = [pad_or_trim(model.feature_extractor(wave)[..., :-1]) for wave in waves]
         suppressed: Any = get_suppressed_tokens(tokenizer, (-1,))
         prompt = model.get_prompt(tokenizer, previous_tokens=[], without_timestamps=True)
+        limits = [self._most(wave) or WINDOW_TOKENS for wave in waves]
         found = model.model.generate(
             model.encode(np.stack(features)),
             [prompt] * len(features),
             beam_size=1,
-            max_length=model.max_length,
+            max_length=2 * max(limits),
             suppress_blank=True,
             suppress_tokens=list(suppressed),
         )
-        return [tokenizer.decode(one.sequences_ids[0]).strip() for one in found]
+        # What greedy decoding says does not depend on where it ends.
+        ids = [one.sequences_ids[0][:most] for one, most in zip(found, limits, strict=True)]
+        return [tokenizer.decode(row).strip() for row in ids]
+
+    def _most(self, wave: np.ndarray) -> int | None:
+        """Tokens that a clip may become."""
+        if self.tokens_per_s is None:
+            return None
+        most = math.ceil(self.tokens_per_s * len(wave) / SAMPLE_RATE_HZ)
+        return min(WINDOW_TOKENS, max(4, most))
 
     def _loaded(self):
         if self._model is None:

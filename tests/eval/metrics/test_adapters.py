@@ -68,6 +68,18 @@ def test_a_folder_of_whisper_in_transformers(tmp_path, wave):
         load_asr(f"transformers:{tmp_path}/none", "en", "cpu", 1).transcribe(wave)
 
 
+def test_a_cap_on_tokens_shortens_alone_and_in_batches_alike():
+    waves = [soundfile.read(path, dtype="float32")[0] for path in RECORDING[:4]]
+    free = load_asr("tiny.en", "en", "cpu", 1)
+    capped = load_asr("tiny.en", "en", "cpu", 1, tokens_per_s=1.5)
+    whole, short = ([asr.transcribe(wave) for wave in waves] for asr in (free, capped))
+    for full, part in zip(whole, short, strict=True):
+        assert full.startswith(part) and 0 < len(part) < len(full)
+    assert capped.transcribe_batch(waves) == short and capped.key == f"{free.key}-1.5-per-s"
+    generous = load_asr("tiny.en", "en", "cpu", 1, tokens_per_s=20.0)
+    assert [generous.transcribe(wave) for wave in waves] == whole
+
+
 def test_a_device_that_is_not_there_is_a_fault_of_the_set_up(wave):
     with pytest.raises(Unavailable, match="asr_device=cpu always works"):
         load_asr("tiny.en", "en", "cpu", 1, asr_device="mps").transcribe(wave)
@@ -173,13 +185,8 @@ def test_unknown_names(call, message):
 
 def test_none_leaves_a_metric_out(tmp_path):
     given = {"profile": "seedtts", "asr": "tiny.en", "speaker": None, "mos": None}
-    given |= {
-        "device": "cpu",
-        "threads": 1,
-        "cache": str(tmp_path),
-        "asr_batch": 1,
-        "asr_device": "cpu",
-    }
+    given |= {"device": "cpu", "threads": 1, "cache": str(tmp_path), "asr_batch": 1}
+    given |= {"asr_device": "cpu", "asr_tokens_per_s": None}
     scorers = load_scorers(given, "en")
     assert scorers.speaker is None and scorers.mos is None and load_mos(False, "cpu") is None
     with pytest.raises(InputError, match="unknown profile"):
