@@ -21,11 +21,10 @@ from rich.table import Table
 from eval.evaluations import Evaluated, check_comparable, find_evaluations
 from eval.files import InputError, write_text
 from eval.leaderboard import word_errors_of
-from eval.lengths import bin_differences
+from eval.lengths import bin_differences, slope_if_any
 from eval.statistics import (
     Interval,
     holm,
-    length_slope,
     minimum_detectable_difference,
     seeded_difference_interval,
     sign_flip_p_value,
@@ -167,15 +166,8 @@ def compare_one(systems: Sequence[Evaluated], baseline: Sequence[Evaluated]) -> 
         difference=seeded_difference_interval(ours, theirs, words, clusters),
         p=sign_flip_p_value(mean, base, clusters),
         detectable=minimum_detectable_difference(mean, base, words, clusters),
-        slope=_slope(ours - theirs, words, clusters),
+        slope=slope_if_any(ours - theirs, words, clusters),
     )
-
-
-def _slope(gaps: np.ndarray, words: np.ndarray, clusters: Sequence[str]) -> Interval | None:
-    try:
-        return length_slope(gaps, words, clusters)
-    except ValueError:
-        return None
 
 
 def _row(one: Comparison, margin: float) -> dict[str, Any]:

@@ -106,10 +106,13 @@ def bin_differences(rows: Sequence[Row], baseline: Sequence[Row]) -> list[BinDif
 def slope_of(rows: Sequence[Row]) -> Interval | None:
     """WER per doubling of the words; None when the texts are too few or too much alike in length."""
     kept = [row for row in rows if row["wer"] is not None]
-    if not kept:
-        return None
+    return slope_if_any(*_errors_words(kept), _prompts(kept)) if kept else None
+
+
+def slope_if_any(errors: np.ndarray, words: np.ndarray, clusters: Sequence[str]) -> Interval | None:
+    """`length_slope`, None where the texts have none."""
     try:
-        return length_slope(*_errors_words(kept), _prompts(kept))
+        return length_slope(errors, words, clusters)
     except ValueError:
         return None
 

@@ -47,8 +47,8 @@ class Cache:
 
     def get(self, key: str, sha256: str, compute: Callable[[], Any]) -> Any:
         """The cached value, or `compute()` stored. A damaged entry is computed again."""
-        entry = read_json(self._path(key, sha256))
-        if isinstance(entry, dict) and "value" in entry:
+        entry = self._entry(key, sha256)
+        if entry is not None:
             return entry["value"]
         self.calls += 1
         value = compute()
@@ -62,8 +62,11 @@ class Cache:
 
     def has(self, key: str, sha256: str) -> bool:
         """Whether `get` would call no model."""
+        return self._entry(key, sha256) is not None
+
+    def _entry(self, key: str, sha256: str) -> dict[str, Any] | None:
         entry = read_json(self._path(key, sha256))
-        return isinstance(entry, dict) and "value" in entry
+        return entry if isinstance(entry, dict) and "value" in entry else None
 
     def _path(self, key: str, sha256: str) -> Path:
         return self.root / key / sha256[:2] / f"{sha256}.json"

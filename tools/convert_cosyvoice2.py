@@ -22,10 +22,8 @@ def convert(model: Path, out: Path) -> Path:
     if out.exists() and any(out.iterdir()):
         raise FileExistsError(f"{out} is not empty: choose another out=")
     if model.suffix == ".pt":
-        source = (
-            {"source": model.name, "source_sha256": model_sha256(model)} if model.is_file() else {}
-        )
-        save_lm(out, read_llm_pt(model), source)
+        lm = read_llm_pt(model)
+        save_lm(out, lm, {"source": model.name, "source_sha256": model_sha256(model)})
     else:
         write_upstream(load_lm(model), out)
     return out
