@@ -26,7 +26,7 @@ grid: $(VENV)/.installed
 	$(BIN)/python train.py experiment=mini_layerwise $(LAYERWISE)
 	$(BIN)/python train.py -m experiment=mini_grid $(GRID) ratio=1to0 placement=blockbeg
 	seq $(JOBS) | OMP_NUM_THREADS=1 xargs -P $(JOBS) -I{} $(BIN)/python train.py -m experiment=mini_grid $(GRID)
-	$(BIN)/python -m eval.results grid=runs/grid out=runs/grid/tables
+	$(BIN)/python -m studies.results grid=runs/grid out=runs/grid/tables
 
 ## CosyVoice 2's whole path at its real size with random weights: tokenise, distil 2 steps, export, speak, score.
 dryrun-cosyvoice2: $(VENV)/.installed

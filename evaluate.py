@@ -9,11 +9,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from eval.build import System, build_systems, name_systems, wav_system
+from eval.analysis.summary import coverage
 from eval.efficiency import efficiency
-from eval.files import InputError, sha256_bytes, sha256_file
-from eval.leaderboard import coverage
-from eval.metric_models import load_scorers
 from eval.over_results import OVER_RESULTS
 from eval.pipeline import (
     STAGES,
@@ -23,6 +20,9 @@ from eval.pipeline import (
     synthesize_systems,
     write_manifest,
 )
+from eval.scoring.metric_models import load_scorers
+from eval.store.files import InputError, sha256_bytes, sha256_file
+from eval.synthesis.build import System, build_systems, name_systems, wav_system
 from eval.testset import Item, one_item, parse_shard, read_meta
 from mamtra.lm.checkpoint import CheckpointError
 

@@ -15,14 +15,13 @@ from rich.console import Console
 from rich.progress import track
 
 from data.datamodule import TokenDataModule
-from eval.build import build_systems
-from eval.files import InputError, read_jsonl
-from eval.importance import capped_errors, plot_scores, score_table
-from eval.metrics.asr import WhisperASR
-from eval.metrics.profiles import PROFILES
+from eval.analysis.statistics import Interval, corpus_wer_interval, paired_difference_interval
+from eval.metrics.asr.whisper import WhisperASR
+from eval.metrics.text.profiles import PROFILES
 from eval.pipeline import score_systems, synthesize_systems
-from eval.scorers import Cache, Scorers
-from eval.statistics import Interval, corpus_wer_interval, paired_difference_interval
+from eval.scoring.scorers import Cache, Scorers
+from eval.store.files import InputError, read_jsonl
+from eval.synthesis.build import build_systems
 from eval.testset import read_meta
 from lightning_modules.distill import DistillModule, Objective
 from lightning_modules.run_folder import RunFolder
@@ -38,6 +37,7 @@ from mamtra.transfer.importance import (
 )
 from mamtra.transfer.scores import ImportanceScores, LayerScore
 from mamtra.transfer.student import LAYERWISE, build_student
+from studies.importance import capped_errors, plot_scores, score_table
 from tasks import TOKENIZERS, load_teacher
 
 CONSOLE = Console()

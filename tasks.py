@@ -14,7 +14,6 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from data.codec_batches import codec_batches, vocoder_batches
 from data.datamodule import TokenDataModule
-from eval.grid import Cell, axes, check_version, refuse_cell, run_cell, stages, sweep_size
 from lightning_modules.alignment import embed_codes_as_letters
 from lightning_modules.base import LanguageModelModule
 from lightning_modules.distill import DistillModule, Objective
@@ -41,6 +40,7 @@ from mamtra.transfer.cosyvoice2 import SIZES, read_llm_pt
 from mamtra.transfer.report import TransferReport
 from mamtra.transfer.scores import load_scores
 from mamtra.transfer.student import LAYERWISE, build_student
+from studies.grid import Cell, axes, check_version, refuse_cell, run_cell, stages, sweep_size
 
 Run = tuple[LanguageModelModule, TokenDataModule]
 TOKENIZERS = {
@@ -140,7 +140,7 @@ def identity(s: Any) -> dict[str, Any]:
 
 
 def cell(s: Any) -> None:
-    """One cell of a sweep: `eval.grid` trains and evaluates it in processes of their own."""
+    """One cell of a sweep: `studies.grid` trains and evaluates it in processes of their own."""
     job, grid = HydraConfig.get(), Path(s["run"])
     given, total = tuple(job.overrides.task), sweep_size(job.sweeper.get("params") or {}, sys.argv)
     one = Cell(s["ratio"], s["placement"], s["seed"], axes(given), (), {})

@@ -22,12 +22,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from eval.files import InputError, sha256_json, write_json, write_text
-from eval.manifest import device_description, git_state, package_versions
-from eval.model_voicer import check_model_folder
 from eval.progress import progress_bar
-from eval.systems import CODEC, RECORDINGS
-from eval.terminal import number_table
+from eval.report.terminal import number_table
+from eval.store.files import InputError, sha256_json, write_json, write_text
+from eval.store.manifest import device_description, git_state, package_versions
+from eval.synthesis.model_voicer import check_model_folder
+from eval.synthesis.systems import CODEC, RECORDINGS
 from mamtra.tts import Synthesizer
 
 FILE = "efficiency.json"

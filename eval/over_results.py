@@ -8,10 +8,10 @@ from typing import Any
 
 from rich.console import Console
 
-from eval.board import write_board
-from eval.compare import compare
-from eval.files import InputError
-from eval.listening import analyse, write_test
+from eval.analysis.compare import compare
+from eval.listening.listening import analyse, write_test
+from eval.report.board import write_board
+from eval.store.files import InputError
 
 
 def _compare(s: Mapping[str, Any], console: Console) -> None:

@@ -14,19 +14,20 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from eval.build import System
-from eval.cross_entropy import cross_entropy, prompt_voices, read_held_out
-from eval.curves import curves_svg, find_metrics_csv, read_curves
-from eval.evaluations import read_card, read_rules
-from eval.files import InputError, read_json, read_jsonl, sha256_file, sha256_json, write_json
-from eval.leaderboard import Line, leaderboard_line, line_against, terminal_columns
-from eval.manifest import manifest
-from eval.model_voicer import ModelVoicer
-from eval.report import SystemResult, write_report
-from eval.score import score
-from eval.scorers import Scorers
-from eval.synthesize import synthesize
-from eval.terminal import number_table
+from eval.analysis.summary import Line, leaderboard_line, line_against
+from eval.report.columns import terminal_columns
+from eval.report.curves import curves_svg, find_metrics_csv, read_curves
+from eval.report.page import SystemResult, write_report
+from eval.report.terminal import number_table
+from eval.scoring.score import score
+from eval.scoring.scorers import Scorers
+from eval.store.evaluations import read_card, read_rules
+from eval.store.files import InputError, read_json, read_jsonl, sha256_file, sha256_json, write_json
+from eval.store.manifest import manifest
+from eval.synthesis.build import System
+from eval.synthesis.cross_entropy import cross_entropy, prompt_voices, read_held_out
+from eval.synthesis.model_voicer import ModelVoicer
+from eval.synthesis.synthesize import synthesize
 
 STAGES = ("all", "synthesize", "score", "report")
 

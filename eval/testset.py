@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from eval.files import InputError
+from eval.store.files import InputError
 
 MAX_SHOWN_FAULTS = 20
 

@@ -11,11 +11,11 @@ import torch
 from rich.console import Console
 
 from data.mini_assets import MAX_BYTES
-from eval.cross_entropy import cross_entropy, read_held_out
-from eval.files import sha256_file
-from eval.metrics.asr import WhisperASR
-from eval.metrics.profiles import PROFILES
-from eval.metrics.wer import word_errors
+from eval.metrics.asr.whisper import WhisperASR
+from eval.metrics.text.profiles import PROFILES
+from eval.metrics.text.wer import word_errors
+from eval.store.files import sha256_file
+from eval.synthesis.cross_entropy import cross_entropy, read_held_out
 from eval.testset import read_meta
 from mamtra.lm.checkpoint import load_lm
 from mamtra.speech import load_codec

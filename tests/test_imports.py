@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("mamtra", "lightning_modules", "data", "eval")
+PACKAGES = ("mamtra", "lightning_modules", "data", "eval", "studies")
 # What a module may import of this project: the longest prefix that matches its name decides.
 # Importing within that prefix is always allowed.
 ALLOWED = {
@@ -18,8 +18,24 @@ ALLOWED = {
     "mamtra.transfer": ("mamtra.lm", "mamtra.backbone"),
     "lightning_modules": ("mamtra",),
     "data": ("mamtra.text", "mamtra.speech", "mamtra.lm.sequence"),
+    # store <- testset <- synthesis, scoring <- analysis <- report, listening <- stages <- studies.
     "eval": ("mamtra",),
+    "eval.store": (),
     "eval.metrics": (),
+    "eval.progress": (),
+    "eval.testset": ("eval.store",),
+    "eval.synthesis": ("mamtra", "eval.store", "eval.testset", "eval.progress"),
+    "eval.scoring": ("eval.store", "eval.testset", "eval.metrics", "eval.progress"),
+    "eval.analysis": ("eval.store", "eval.metrics"),
+    "eval.report": (
+        "eval.analysis",
+        "eval.store",
+        "eval.metrics",
+        "eval.efficiency",
+        "mamtra.backbone.layer_plan",
+    ),
+    "eval.listening": ("eval.report", "eval.analysis", "eval.store", "eval.metrics"),
+    "studies": ("eval", "mamtra"),
 }
 
 
@@ -80,12 +96,12 @@ def test_nobody_shadows_the_builtin_eval():
         ("mamtra.lm.generate", "mamtra.backbone.state.DecodeState", False),
         ("mamtra.lm.generate", "mamtra.lm.sampling.draw", False),
         ("mamtra.tts", "mamtra.speech.base.SpeechCodec", False),
-        ("data.batching", "eval.synthesize.run", True),
+        ("data.batching", "eval.synthesis.synthesize.run", True),
         ("data.datamodule", "mamtra.lm.sequence.collate", False),
         ("data.datamodule", "mamtra.lm.speech_lm.SpeechLM", True),
         ("lightning_modules.teacher", "data.datamodule.X", True),
-        ("eval.metrics.wer", "mamtra.text.characters.ALPHABET", True),
-        ("eval.synthesize", "data.tokens.read", True),
+        ("eval.metrics.text.wer", "mamtra.text.characters.ALPHABET", True),
+        ("eval.synthesis.synthesize", "data.tokens.read", True),
         ("mamtra.text.characters", "torch.nn", False),
     ],
 )

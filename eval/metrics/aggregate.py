@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from eval.metrics.profiles import profile_of
-from eval.metrics.wer import WordErrors, missing_words, word_errors
+from eval.metrics.text.profiles import profile_of
+from eval.metrics.text.wer import WordErrors, missing_words, word_errors
 
 
 class _ErrorRate(Metric):

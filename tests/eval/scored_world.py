@@ -3,9 +3,9 @@
 import numpy as np
 from rich.console import Console
 
-from eval.metrics.profiles import PROFILES
-from eval.score import score
-from eval.scorers import Cache, Scorers
+from eval.metrics.text.profiles import PROFILES
+from eval.scoring.score import score
+from eval.scoring.scorers import Cache, Scorers
 from eval.testset import Item
 
 RATE_HZ = 16_000

@@ -11,9 +11,9 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 import evaluate
-from eval.board import measurements, write_board
 from eval.efficiency import TimedModel, efficiency_table, machine_text, measure
-from eval.files import InputError
+from eval.report.board import measurements, write_board
+from eval.store.files import InputError
 from mamtra.tts import Synthesizer
 
 

@@ -11,13 +11,13 @@ import soundfile
 import torch
 from rich.console import Console
 
-from eval.build import build_systems, name_systems
-from eval.cross_entropy import cross_entropy, derangement, read_held_out
-from eval.files import InputError, read_jsonl
-from eval.model_voicer import ModelVoicer
 from eval.pipeline import synthesize_systems
-from eval.synthesize import synthesize
-from eval.systems import stable_seed
+from eval.store.files import InputError, read_jsonl
+from eval.synthesis.build import build_systems, name_systems
+from eval.synthesis.cross_entropy import cross_entropy, derangement, read_held_out
+from eval.synthesis.model_voicer import ModelVoicer
+from eval.synthesis.synthesize import synthesize
+from eval.synthesis.systems import stable_seed
 from eval.testset import one_item, read_meta
 from mamtra.backbone.sizes import BackboneSizes
 from mamtra.lm.checkpoint import load_lm, save_lm

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from eval.files import InputError
+from eval.store.files import InputError
 from eval.testset import read_meta, with_recording
 
 

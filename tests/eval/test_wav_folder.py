@@ -13,8 +13,8 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from eval.build import wav_system
-from eval.files import InputError
+from eval.store.files import InputError
+from eval.synthesis.build import wav_system
 from eval.testset import parse_shard, read_meta
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,9 +8,9 @@ import pytest
 import soundfile
 import torch
 
-from eval.files import InputError
-from eval.metric_models import load_asr, load_mos, load_scorers, load_speaker
 from eval.metrics.weights import Unavailable
+from eval.scoring.metric_models import load_asr, load_mos, load_scorers, load_speaker
+from eval.store.files import InputError
 
 RECORDING = sorted((Path(__file__).parents[3] / "assets/mini").rglob("*.flac"))
 
@@ -48,7 +48,7 @@ def test_a_folder_of_whisper_in_transformers(tmp_path, wave):
         WhisperTokenizerFast,
     )
 
-    from eval.metrics.asr import bundled_model
+    from eval.metrics.asr.whisper import bundled_model
 
     tokenizer = WhisperTokenizerFast(tokenizer_file=str(bundled_model() / "tokenizer.json"))
     WhisperProcessor(WhisperFeatureExtractor(), tokenizer).save_pretrained(tmp_path)

@@ -48,7 +48,7 @@ def test_a_long_clip_is_cut_in_its_longest_pause():
 @pytest.mark.weights
 def test_words_after_thirty_seconds_are_heard():
     """45 s of recordings with pauses: every sentence is found, none twice."""
-    from eval.metrics.asr import WhisperASR
+    from eval.metrics.asr.whisper import WhisperASR
 
     detector, asr = SpeechDetector(), WhisperASR(cpu_threads=1)
     pieces, alone, seconds = [], [], 0.0

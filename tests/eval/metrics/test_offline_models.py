@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from eval.metric_models import load_mos, load_speaker
 from eval.metrics.audio import read_audio
+from eval.scoring.metric_models import load_mos, load_speaker
 
 PROMPTS = sorted((Path(__file__).parents[3] / "assets/mini/prompts").glob("*.flac"))
 pytestmark = pytest.mark.weights

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from eval.files import InputError
-from eval.metric_models import load_mos, load_speaker
-from eval.metrics.mos_utmos import UTMOS22, WEIGHTS
-from eval.metrics.speaker_wavlm import LARGE, WavLMSpeaker
+from eval.metrics.mos.utmos22 import UTMOS22, WEIGHTS
+from eval.metrics.speaker.wavlm import LARGE, WavLMSpeaker
 from eval.metrics.weights import Unavailable, revision
+from eval.scoring.metric_models import load_mos, load_speaker
+from eval.store.files import InputError
 
 SMALL = {
     **LARGE,
@@ -47,7 +47,7 @@ def original_wavlm():
 def head_weights() -> dict[str, torch.Tensor]:
     from transformers import WavLMConfig
 
-    from eval.metrics.ecapa_head import WavLMVerifier
+    from eval.metrics.speaker.ecapa_head import WavLMVerifier
 
     generator = torch.Generator().manual_seed(1)
     shapes = {

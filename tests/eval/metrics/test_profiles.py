@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from zhon.hanzi import punctuation
 
-from eval.metrics.profiles import CORPUS, LANGUAGES, PROFILES, profile_of
-from eval.metrics.wer import utterance_mean, word_errors
+from eval.metrics.text.profiles import CORPUS, LANGUAGES, PROFILES, profile_of
+from eval.metrics.text.wer import utterance_mean, word_errors
 
 # reference, hypothesis, then the rate by seedtts, f5 and whisper; None where a profile has no say in it.
 ENGLISH = [

@@ -3,8 +3,8 @@
 import jiwer
 import pytest
 
-from eval.metrics.profiles import PROFILES
-from eval.metrics.wer import (
+from eval.metrics.text.profiles import PROFILES
+from eval.metrics.text.wer import (
     WordErrors,
     corpus,
     missing_words,

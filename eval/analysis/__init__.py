@@ -1,0 +1,1 @@
+"""Numbers over rows: summaries, statistics, comparisons."""

@@ -1,0 +1,1 @@
+"""Opinion-score predictors, one file each."""

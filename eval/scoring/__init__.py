@@ -1,0 +1,1 @@
+"""Wavs to rows of scores."""

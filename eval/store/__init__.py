@@ -1,0 +1,1 @@
+"""Finished evaluations on disk: files, provenance, what was scored."""

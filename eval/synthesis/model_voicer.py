@@ -1,0 +1,140 @@
+"""A language model as a system of a table: zero-shot synthesis with the codec around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from eval.store.files import InputError, sha256_file, sha256_json
+from eval.synthesis.systems import (
+    CODEC,
+    RECORDINGS,
+    Spoken,
+    codec_sha256,
+    existing,
+    need_prompts,
+    read_wave,
+    stable_seed,
+)
+from eval.testset import Item
+from mamtra.lm.checkpoint import DESCRIPTION, WEIGHTS, model_sha256, read_description
+from mamtra.systems import system_of
+from mamtra.tts import Prompt, Synthesizer
+
+
+@dataclass
+class ModelVoicer:
+    """An exported language model with the codec, zero-shot from prompt text and speech."""
+
+    model_folder: Path
+    codec_folder: Path
+    seed_index: int
+    sampling: Mapping[str, Any]  # options of `Synthesizer.speak_batch`
+    device: str
+    batch: int = 1
+    cross_lingual: bool = False  # the language model sees nothing of the prompt
+    _prompts: dict[tuple[str | None, Path], Prompt] = field(default_factory=dict)
+
+    @cached_property
+    def synthesizer(self) -> Synthesizer:
+        try:
+            return Synthesizer.load(self.model_folder, self.codec_folder, device=self.device)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
+    @cached_property
+    def model_sha256(self) -> str:
+        return model_sha256(self.model_folder)
+
+    def check(self, items: Sequence[Item]) -> None:
+        check_model_folder(self.model_folder)
+        codec_sha256(self.codec_folder)
+        need_prompts(items, with_text=not self.cross_lingual)
+        try:
+            tokenizer = system_of(self.codec_folder).load_text(self.codec_folder)
+        except (FileNotFoundError, ValueError) as error:
+            raise InputError(str(error)) from error
+        faults = []
+        for item in items:
+            for text in (item.text, self._prompt_text(item)):
+                if text is None:
+                    continue
+                try:
+                    tokenizer.encode(tokenizer.whole(text))
+                except ValueError as error:
+                    faults.append(f"line {item.line}, utterance {item.utterance!r}: {error}")
+        if faults:
+            raise InputError("\n".join(faults[:20]))
+
+    def recipe(self, item: Item) -> str:
+        return sha256_json(
+            {
+                "model": self.model_sha256,
+                "codec": codec_sha256(self.codec_folder),
+                "sampling": dict(self.sampling),
+                "seed": stable_seed(item.utterance, self.seed_index),
+                "texts": [self._prompt_text(item), item.text],
+                "prompt": sha256_file(existing(item.prompt_wav)),
+            }
+        )
+
+    def load(self) -> None:
+        _ = self.synthesizer
+
+    def say(self, items: Sequence[Item]) -> list[Spoken]:
+        spoken = self.synthesizer.speak_batch(
+            [item.text for item in items],
+            [self._prompt(item) for item in items],
+            [stable_seed(item.utterance, self.seed_index) for item in items],
+            **self.sampling,
+        )
+        return [
+            Spoken(
+                speech.wave.numpy(),
+                self.synthesizer.sample_rate_hz,
+                n_tokens=len(speech.tokens),
+                lm_s=speech.lm_s,
+                vocode_s=speech.vocode_s,
+                hit_max=speech.hit_max,
+            )
+            for speech in spoken
+        ]
+
+    def _prompt_text(self, item: Item) -> str | None:
+        return None if self.cross_lingual else item.prompt_text
+
+    def _prompt(self, item: Item) -> Prompt:
+        key = (self._prompt_text(item), existing(item.prompt_wav))
+        if key not in self._prompts:
+            wave = read_wave(key[1], self.synthesizer.input_rate_hz)
+            self._prompts[key] = self.synthesizer.prompt(key[0], wave)
+        return self._prompts[key]
+
+    def card(self) -> dict[str, Any]:
+        description = read_description(self.model_folder)
+        return {
+            "kind": "model",
+            "source": str(self.model_folder),
+            "model_sha256": self.model_sha256,
+            "codec_sha256": codec_sha256(self.codec_folder),
+            "sampling": dict(self.sampling),
+            "cross_lingual": self.cross_lingual,
+            "layer_plan": description["plan"],
+            "n_parameters": description["parameters"],
+            "provenance": description["provenance"],
+        }
+
+
+def check_model_folder(folder: Path) -> None:
+    """Raise InputError or CheckpointError unless `folder` looks like an exported model."""
+    if not folder.is_dir():
+        raise InputError(
+            f"no such model folder: {folder} (a model is a folder written by train.py with "
+            f"{DESCRIPTION} and {WEIGHTS}; '{RECORDINGS}' and '{CODEC}' name the reference systems)"
+        )
+    if not (folder / WEIGHTS).is_file():
+        raise InputError(f"{folder} is not an exported model: {WEIGHTS} is missing")
+    read_description(folder)

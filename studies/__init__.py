@@ -1,0 +1,1 @@
+"""Experiments over many systems: the ablation grid, its tables and figures."""

@@ -1,0 +1,119 @@
+"""The table of a grid folder: one row per cell, read from what its works have written.
+
+See `studies.grid` for the layout of the folder.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from eval.analysis.summary import difference_to
+from eval.store.files import read_json, read_jsonl
+from mamtra.backbone.layer_plan import attention_count, plan_letters
+
+Row = dict[str, Any]
+STUDENT = "student"  # what the evaluation of a work calls its system
+
+
+def table(grid: Path) -> list[Row]:
+    """One row per cell: axes, status ("done", "failed", "left"), error, and the leaderboard's columns.
+
+    `wer_difference*` is paired with the cell of ratio 1:0 of the same seed, when it is there.
+    """
+    cells = [read_json(path) for path in sorted((grid / "cells").glob("*.json"))]
+    cells = [cell for cell in cells if cell]
+    # A work belongs to one seed, so that what it measured is the same for all of its cells.
+    seeds = {cell["work"]: cell["seed"] for cell in cells if cell["work"]}
+    teachers = {
+        seed: _scores(grid / "works" / work)
+        for work, seed in seeds.items()
+        if "M" not in work.split("-")[0]
+    }
+    works = {
+        work: _work_row(grid / "works" / work, teachers.get(seed)) for work, seed in seeds.items()
+    }
+    rows = []
+    for cell in cells:
+        row = {name: cell[name] for name in ("ratio", "placement", "seed")}
+        row["overrides"] = " ".join(cell["overrides"])
+        row["plan"] = plan_letters(cell["plan"])
+        row["attention_layers"] = attention_count(cell["plan"])
+        row["work"] = cell["work"]
+        row |= works.get(cell["work"], {"status": "failed", "error": cell.get("error")})
+        rows.append(row)
+    return sorted(rows, key=_order)
+
+
+def _order(row: Row) -> tuple:
+    return -row["attention_layers"], row["ratio"], row["placement"], row["overrides"], row["seed"]
+
+
+def _scores(folder: Path) -> list[Row]:
+    """Scored utterances of a work, [] while there are none."""
+    return read_jsonl(folder / "eval" / STUDENT / "scores.jsonl")
+
+
+def _work_row(folder: Path, teacher: Sequence[Row] | None) -> Row:
+    result = read_json(folder / "result.json") or {"status": "left", "error": None}
+    names = ("status", "error", "version", "train_s", "evaluate_s")
+    row: Row = {name: result.get(name) for name in names}
+    if result["status"] != "done":
+        return row
+    try:
+        return row | _numbers(folder) | _difference(folder, teacher)
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        # Someone deleted or damaged what a finished work had written; the other rows stand.
+        return row | {"status": "failed", "error": f"{folder}: {type(error).__name__}: {error}"}
+
+
+def _numbers(folder: Path) -> Row:
+    """What a finished work measured."""
+    line = pd.read_csv(folder / "eval" / "leaderboard.csv").to_dict("records")[0]
+    dropped = ("system", "layer_plan", "baseline")
+    kept = {
+        str(name): value
+        for name, value in line.items()
+        if name not in dropped and not str(name).startswith("wer_difference")
+    }
+    return kept | _last_validation(folder / "run" / "metrics.csv")
+
+
+def _last_validation(path: Path) -> Row:
+    """The last validation of a training, and its steps; nothing for a cell without training."""
+    if not path.is_file():
+        return {}
+    metrics = pd.read_csv(path)
+    names = [str(name) for name in metrics.columns if str(name).startswith("val_")]
+    last = metrics.dropna(subset=names).to_dict("records")[-1]
+    return {str(name): last[name] for name in ("step", *names)}
+
+
+def _difference(folder: Path, teacher: Sequence[Row] | None) -> Row:
+    """Corpus WER above the teacher's; nothing for the teacher itself or without its scores."""
+    names = ("wer_difference", "wer_difference_low", "wer_difference_high")
+    scores = _scores(folder)
+    if not teacher or not scores or scores == teacher:
+        return {}
+    gap = difference_to(scores, teacher)
+    return dict(zip(names, (gap.point, gap.low, gap.high), strict=True)) if gap else {}
+
+
+def progress(rows: Sequence[Row], total: int | None) -> str:
+    """ "5 done, 1 failed, 26 left of 32, about 74 minutes for one runner (18:42)"."""
+    done = [row for row in rows if row["status"] == "done"]
+    failed = sum(row["status"] == "failed" for row in rows)
+    size = max(total or 0, len(rows))
+    left = size - len(done) - failed
+    text = f"{len(done)} done, {failed} failed, {left} left of {size}"
+    if not left or not done:
+        return text
+    # Cells of one work cost nothing more, so time goes by works: as many per cell as until now.
+    works = {row["work"]: (row["train_s"] or 0) + (row["evaluate_s"] or 0) for row in done}
+    left_s = left * sum(works.values()) / len(done)
+    ready = time.strftime("%H:%M", time.localtime(time.time() + left_s))
+    return f"{text}, about {left_s / 60:.0f} minutes for one runner ({ready})"

@@ -1,0 +1,121 @@
+"""Errors by length of the text: the slope over the number of words, and paired differences by bin."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from eval.analysis.compare import compare
+from eval.analysis.lengths import bin_differences, length_bins, slope_of
+from eval.analysis.statistics import length_slope
+
+RNG = np.random.default_rng(0)
+WORDS = np.tile([1, 2, 4, 8, 16, 32, 64], 60)
+PROMPTS = [f"p{i % 40}" for i in range(len(WORDS))]
+
+
+def errors_at(rate, seed=0):
+    """Errors whose rate may depend on the number of words."""
+    return np.random.default_rng(seed).binomial(WORDS, rate(WORDS))
+
+
+def rows(errors):
+    return plain(errors, WORDS)
+
+
+def plain(errors, words):
+    return [
+        {
+            "utterance": f"u{i}",
+            "prompt": f"p{i % 40}",
+            "reference_words": int(n),
+            "substitutions": int(e),
+            "deletions": 0,
+            "insertions": 0,
+            "wer": e / n,
+            "duration_s": 0.4 * n,
+            "hit_max": False,
+            "flags": [],
+            "sim_prompt": 0.9,
+            "mos": None,
+        }
+        for i, (e, n) in enumerate(zip(errors, words, strict=True))
+    ]
+
+
+def test_the_slope_is_that_of_weighted_least_squares():
+    errors = errors_at(lambda n: 0.05 + 0.02 * np.log2(n))
+    expected = np.polyfit(np.log2(WORDS), errors / WORDS, 1, w=np.sqrt(WORDS))[0]
+    found = length_slope(errors, WORDS, PROMPTS)
+    assert found.point == pytest.approx(expected)
+    assert found.low < 0.02 < found.high and found.low > 0
+
+
+def test_the_interval_covers_a_known_slope():
+    hits = 0
+    for trial in range(100):
+        errors = errors_at(lambda n: 0.1 + 0.01 * np.log2(n), seed=trial)
+        found = length_slope(errors, WORDS, PROMPTS, n_resamples=400)
+        hits += found.low <= 0.01 <= found.high
+    assert 0.88 <= hits / 100 <= 0.99
+
+
+@pytest.mark.parametrize(
+    ("errors", "words"),
+    [([1, 0, 1], [3, 3, 3]), ([0, 5], [5, 10]), ([0] * 1000 + [1], [250] * 1000 + [251])],
+)
+def test_without_lengths_there_is_no_slope(errors, words):
+    with pytest.raises(ValueError, match="too few or too much alike"):
+        length_slope(errors, words, [str(i) for i in range(len(words))])
+    assert slope_of([{**row, "prompt": row["utterance"]} for row in plain(errors, words)]) is None
+    assert slope_of([]) is None
+    with pytest.raises(ValueError, match="with words"):
+        length_slope([1, 0], [0, 2], ["a", "b"])
+
+
+def test_seeds_that_disagree_widen_the_slope():
+    def width(shift):
+        gaps = np.stack([errors_at(lambda n: 0.1 + 0 * n, seed) for seed in range(4)])
+        turned = gaps + shift * np.array([[-1], [1], [-1], [1]]) * WORDS * np.log2(WORDS)
+        found = length_slope(turned, WORDS, PROMPTS)
+        return found.high - found.low
+
+    alone = length_slope(errors_at(lambda n: 0.1 + 0 * n, 0), WORDS, PROMPTS)
+    assert width(0.0) < alone.high - alone.low and width(0.02) > 2 * width(0.0)
+
+
+def test_bins_hold_every_utterance_once():
+    bins = length_bins(rows(errors_at(lambda n: 0.1 + 0 * n)))
+    assert sum(one.utterances for one in bins) == len(WORDS)
+    assert [one.low for one in bins] == [1, 3, 6, 11, 31, 63]
+    assert sum(one.counts.reference_words for one in bins) == WORDS.sum()
+
+
+def test_a_system_that_fails_on_long_texts_differs_there_only():
+    base = errors_at(lambda n: 0.05 + 0 * n)
+    worse = base + (WORDS > 30) * RNG.binomial(WORDS, 0.2)
+    found = {one.low: one for one in bin_differences(rows(worse), rows(base))}
+    assert found[31].difference.low > 0.1 and found[31].p < 0.01
+    assert found[6].difference.point == 0 and found[6].p == 1
+
+
+def test_compare_reports_slope_and_bins(tmp_path):
+    base = errors_at(lambda n: 0.05 + 0 * n)
+    worse = base + RNG.binomial(WORDS, np.clip(0.03 * np.log2(WORDS), 0, 1))
+    for name, errors in (("teacher", base), ("student", worse)):
+        folder = tmp_path / name / name
+        folder.mkdir(parents=True)
+        (folder / "scores.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in rows(errors))
+        )
+        (folder / "system.json").write_text('{"kind": "model"}')
+        rules = {"protocol": {"sha256": "p"}, "test_set": "t", "seed_index": 0}
+        (folder / "scored.json").write_text(json.dumps(rules))
+    [one] = compare(tmp_path, "teacher", Console(quiet=True), margin=0.005)
+    assert one.slope.low < 0.03 < one.slope.high and one.slope.low > 0
+    bins = pd.read_csv(tmp_path / "lengths.csv")
+    assert list(bins["low"]) == [1, 3, 6, 11, 31, 63] and set(bins["system"]) == {"student"}
+    assert bins["wer_difference_point"].iloc[-1] > bins["wer_difference_point"].iloc[1]
+    assert (bins["p_holm"] >= bins["p"]).all()

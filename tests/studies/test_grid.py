@@ -1,0 +1,258 @@
+"""The grid runner with stand-in stages: sharing, failing, resuming, and two runners at once."""
+
+import json
+import multiprocessing
+import time
+
+import pandas as pd
+import pytest
+from filelock import FileLock
+
+from studies import grid as grid_module
+from eval.store.files import InputError
+from studies.grid import (
+    Cell,
+    Stage,
+    axes,
+    check_version,
+    refuse_cell,
+    run_cell,
+    stages,
+    sweep_size,
+)
+from studies.grid_table import progress, table
+
+A, M = "attention", "mamba"
+
+# Stands for training and evaluation: leaves what they leave, and a line in `calls`.
+SCRIPT = """
+import json, pathlib, sys, time
+work, errors = pathlib.Path(sys.argv[1]), [int(n) for n in sys.argv[2].split(",")]
+with (work.parents[1] / "calls").open("a") as calls:
+    calls.write(work.name + chr(10))
+time.sleep(float(sys.argv[3]))
+(work / "run").mkdir(exist_ok=True)
+(work / "run/metrics.csv").write_text("step,loss,val_ce" + chr(10) + "5,2,\\n5,,1.5" + chr(10))
+(work / "eval/student").mkdir(parents=True, exist_ok=True)
+rows = [{"utterance": str(i), "wer": e / 10, "substitutions": e, "deletions": 0, "insertions": 0,
+         "reference_words": 10, "prompt": f"p{i % 3}"} for i, e in enumerate(errors)]
+(work / "eval/student/scores.jsonl").write_text("".join(json.dumps(r) + chr(10) for r in rows))
+wer = sum(errors) / 10 / len(errors)
+(work / "eval/leaderboard.csv").write_text(
+    "system,layer_plan,wer_corpus,wer_difference" + chr(10) + f"student,x,{wer}," + chr(10))
+"""
+
+
+def cell(placement="front", ratio="1:1", plan=(A, M), seed=0, settings=None, overrides=()) -> Cell:
+    return Cell(ratio, placement, seed, tuple(overrides), plan, settings or {"steps": 5})
+
+
+def speak(grid, one, errors=(1, 2, 3), wait_s=0.0) -> tuple[Stage, ...]:
+    arguments = (str(grid / "works" / one.work), ",".join(map(str, errors)), str(wait_s))
+    return (Stage("train", ("-c", SCRIPT, *arguments)),)
+
+
+def run(grid, one, total=None, **options) -> str:
+    return run_cell(grid, one, speak(grid, one, **options), total)
+
+
+@pytest.fixture(autouse=True)
+def fresh_runner(monkeypatch):
+    monkeypatch.setattr(grid_module, "STARTED_S", time.time())
+
+
+@pytest.fixture
+def grid(tmp_path):
+    return tmp_path / "grid"
+
+
+def calls_of(grid) -> list[str]:
+    return (grid / "calls").read_text().split()
+
+
+def test_cells_of_one_plan_share_one_work(grid):
+    first, second = cell("front"), cell("wer")
+    other = cell("back", plan=(M, A))
+    assert first.work == second.work != other.work and first.name != second.name
+    assert [run(grid, one) for one in (first, second, other)] == ["done"] * 3
+    assert calls_of(grid) == [first.work, other.work]
+    rows = pd.read_csv(grid / "grid.csv").set_index("placement")
+    assert rows.loc["front", "wer_corpus"] == rows.loc["wer", "wer_corpus"] == pytest.approx(0.2)
+    assert list(rows["status"]) == ["done"] * 3 and set(rows["plan"]) == {"AM", "MA"}
+    assert list(rows["step"]) == [5] * 3 and list(rows["val_ce"]) == [1.5] * 3
+
+
+def test_settings_and_seeds_have_works_of_their_own():
+    names = {
+        cell().work,
+        cell(seed=1).work,
+        cell(settings={"steps": 6}).work,
+        cell(plan=(M, A)).work,
+    }
+    assert len(names) == 4
+    assert cell(overrides=["init=paper"]).name != cell(overrides=["init=xavier"]).name
+
+
+def test_the_difference_is_paired_with_the_teacher_of_the_seed(grid):
+    run(grid, cell("front", ratio="1:0", plan=(A, A)), errors=(1, 1, 1))
+    run(grid, cell("front"), errors=(1, 2, 3))
+    run(grid, cell("front", seed=1), errors=(1, 2, 3))
+    rows = {(row["ratio"], row["seed"]): row for row in table(grid)}
+    assert rows["1:1", 0]["wer_difference"] == pytest.approx(0.1)
+    low, high = rows["1:1", 0]["wer_difference_low"], rows["1:1", 0]["wer_difference_high"]
+    assert 0 <= low <= 0.1 <= high <= 0.2
+    assert "wer_difference" not in rows["1:0", 0] and "wer_difference" not in rows["1:1", 1]
+
+
+FAILS = (Stage("train", ("-c", "print('steps: 9'); raise SystemExit('no such tokens')")),)
+
+
+def test_a_failed_cell_is_a_row_and_is_tried_again_by_a_later_runner(grid, monkeypatch):
+    broken, good = cell("front"), cell("back", plan=(M, A))
+    assert run_cell(grid, broken, FAILS, 2) == "failed"
+    assert run(grid, good) == "done"
+    assert run(grid, broken) == "failed", "one runner must not repeat a failure"
+    rows = {row["placement"]: row for row in table(grid)}
+    assert rows["front"]["status"] == "failed"
+    assert rows["front"]["error"].startswith("train: ")
+    assert rows["front"]["error"].endswith("steps: 9 | no such tokens")
+    assert rows["back"]["status"] == "done"
+    monkeypatch.setattr(grid_module, "STARTED_S", time.time() + 1)
+    assert run(grid, broken) == "done"
+    assert {row["status"] for row in table(grid)} == {"done"}
+
+
+def test_a_killed_stage_is_named_and_ends_the_work(grid):
+    kill = Stage("train", ("-c", "import os; os.kill(os.getpid(), 9)"))
+    one = cell()
+    assert run_cell(grid, one, (kill, *speak(grid, one)), None) == "failed"
+    assert table(grid)[0]["error"] == "train: killed by signal 9"
+    assert not (grid / "calls").exists(), "the next stage ran"
+
+
+def test_an_interrupt_leaves_the_work_to_be_resumed(grid):
+    stop = Stage("train", ("-c", "raise SystemExit(130)"))
+    with pytest.raises(KeyboardInterrupt):
+        run_cell(grid, cell(), (stop,), None)
+    assert table(grid)[0]["status"] == "left"
+    assert run(grid, cell()) == "done"
+
+
+def test_the_leftovers_of_a_dead_runner_do_not_block(grid):
+    folder = grid / "works" / cell().work
+    folder.mkdir(parents=True)
+    (folder / "lock").touch()
+    (folder / "result.json").write_text('{"status": "do')
+    assert run(grid, cell()) == "done"
+
+
+def test_a_finished_work_that_lost_its_files_is_a_failed_row(grid):
+    run(grid, cell("front"))
+    run(grid, cell("back", plan=(M, A)))
+    (grid / "works" / cell("front").work / "eval/leaderboard.csv").write_text("")
+    rows = {row["placement"]: row for row in table(grid)}
+    assert rows["front"]["status"] == "failed" and "EmptyDataError" in rows["front"]["error"]
+    assert rows["back"]["status"] == "done"
+
+
+def test_a_work_that_is_being_done_is_left_alone(grid):
+    one = cell()
+    (grid / "works" / one.work).mkdir(parents=True)
+    with FileLock(grid / "works" / one.work / "lock"):
+        assert run(grid, one) == "busy"
+    assert table(grid)[0]["status"] == "left" and not (grid / "calls").exists()
+
+
+def _runner(grid, cells) -> None:
+    for one in cells:
+        run(grid, one, wait_s=0.3)
+
+
+def test_two_runners_share_the_works(grid):
+    plans = [(A, M), (M, A), (M, M), (A, A)]
+    cells = [cell(str(number), plan=plan) for number, plan in enumerate(plans)]
+    context = multiprocessing.get_context("fork")
+    runners = [context.Process(target=_runner, args=(grid, cells)) for _ in range(2)]
+    for runner in runners:
+        runner.start()
+    for runner in runners:
+        runner.join()
+        assert runner.exitcode == 0
+    assert sorted(calls_of(grid)) == sorted(one.work for one in cells)
+    assert [row["status"] for row in table(grid)] == ["done"] * 4
+    assert pd.read_csv(grid / "grid.csv")["status"].tolist() == ["done"] * 4
+
+
+def test_a_full_disk_leaves_the_old_table_and_no_half_result(grid, monkeypatch):
+    run(grid, cell())
+    before = (grid / "grid.csv").read_bytes()
+
+    def full(path, text):
+        raise OSError(28, "No space left on device")
+
+    other = cell("back", plan=(M, A))
+    monkeypatch.setattr("eval.store.files.write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        run(grid, other)
+    monkeypatch.undo()
+    assert (grid / "grid.csv").read_bytes() == before
+    assert run(grid, other) == "done"
+
+
+def test_code_versions_do_not_mix_unless_told(grid, monkeypatch):
+    def be(sha, dirty=False):
+        monkeypatch.setattr(grid_module, "git_state", lambda: {"sha": sha, "dirty": dirty})
+
+    be("aaa")
+    check_version(grid, mix=False)
+    check_version(grid, mix=False)
+    be("bbb", dirty=True)
+    with pytest.raises(InputError, match=r"version aaa; this is bbb-dirty.*cell\.mix=true"):
+        check_version(grid, mix=False)
+    check_version(grid, mix=True)
+    assert json.loads((grid / "grid.json").read_text()) == {"versions": ["aaa", "bbb-dirty"]}
+    check_version(grid, mix=False)
+
+
+def test_a_cell_without_a_plan_is_a_failed_row(grid):
+    bare = Cell("1:1", "wer", 0, (), (), {})
+    refuse_cell(grid, bare, "wer.json was made for another teacher", 32)
+    row = table(grid)[0]
+    assert (row["status"], row["error"]) == ("failed", "wer.json was made for another teacher")
+    assert run(grid, cell("wer")) == "done", "the mended cell replaces its row"
+    assert len(table(grid)) == 1
+
+
+def test_progress_counts_cells_and_times_works():
+    done = {"status": "done", "work": "a", "train_s": 60.0, "evaluate_s": 60.0}
+    rows = [done, {**done}, {"status": "failed", "work": "b"}, {"status": "left", "work": "c"}]
+    # Two cells took 120 s of work, so two more take as long.
+    assert progress(rows, 5).startswith("2 done, 1 failed, 2 left of 5, about 2 minutes for one")
+    assert progress(rows[:2], None) == "2 done, 0 failed, 0 left of 2"
+
+
+def test_commands_of_a_cell(tmp_path):
+    given = ("experiment=mini_grid", "ratio=1to1", "placement=front", "init=paper", "cell.mix=true")
+    given += ("seed=2", "paths.assets=/a", "run=/g", "hydra/launcher=ray")
+    assert axes(given) == ("init=paper",)
+    one = cell(seed=2, overrides=axes(given))
+    train, evaluate = stages(
+        one, tmp_path, tmp_path / "t", given, {"limit": 9, "testset": {"meta": "m"}}
+    )
+    run_folder = tmp_path / "works" / one.work / "run"
+    assert train.argv[1:] == (
+        *("experiment=mini_grid", "init=paper", "seed=2", "paths.assets=/a", "task=distill"),
+        *("plan=AM", f"run='{run_folder}'", "hydra.mode=RUN"),
+    )
+    assert evaluate.argv[1] == f"models={{student: '{run_folder / 'student'}'}}"
+    assert evaluate.argv[-3:] == ("seed_index=2", "limit=9", "testset.meta='m'")
+    only = stages(cell(plan=(A, A)), tmp_path, tmp_path / "t", given, {})
+    assert [stage.name for stage in only] == ["evaluate"]
+    assert only[0].argv[1] == f"models={{student: '{tmp_path / 't'}'}}"
+
+
+def test_sweep_size_counts_what_the_command_line_replaced():
+    params = {"ratio": "1to1,1to3", "placement": "front,back,wer"}
+    assert sweep_size(params, ["x/train.py", "-m", "experiment=mini_grid"]) == 6
+    assert sweep_size(params, ["train.py", "ratio=1to1", "seed=0,1", "-m"]) == 6
+    assert sweep_size(params, ["worker"]) is None

@@ -1,0 +1,145 @@
+"""The committed form of a grid: what is collected, what is refused, what the figures take from it."""
+
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from eval.store.files import InputError
+from studies.figures import ce_wer_scatter, heat_map, pivot
+from studies.results import main, publish, read_results
+
+WORDS = [4, 6, 5]
+
+
+def add_work(grid, work, errors, ce=2.7):
+    """A finished work with `errors` per utterance; None stands for one that was not scored."""
+    folder = grid / "works" / work
+    (folder / "eval/student").mkdir(parents=True)
+    (folder / "run").mkdir()
+    rows = [
+        {
+            "utterance": f"u{i}",
+            "prompt": f"p{i % 2}.flac",
+            "status": "ok",
+            "wer": None if n is None else n / words,
+            "substitutions": n,
+            "deletions": 0,
+            "insertions": 0,
+            "reference_words": words,
+        }
+        for i, (n, words) in enumerate(zip(errors, WORDS, strict=True))
+    ]
+    scores = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "eval/student/scores.jsonl").write_text(scores)
+    wer = sum(n or 0 for n in errors) / sum(WORDS)
+    (folder / "eval/leaderboard.csv").write_text(f"system,wer_corpus,ce\nstudent,{wer},{ce}\n")
+    (folder / "eval/manifest.json").write_text('{"meta_sha256": "m", "metrics": {"asr": "k"}}')
+    (folder / "run/metrics.csv").write_text("step,loss,val_ce\n1,3.5,\n2,,2.5\n")
+    (folder / "run/config.json").write_text('{"settings": {"steps": 2}, "input_sha256": {}}')
+    done = {"status": "done", "error": None, "version": "v", "train_s": 5.0, "evaluate_s": 2.0}
+    (folder / "result.json").write_text(json.dumps(done))
+
+
+def add_cell(grid, ratio, placement, work, plan=("attention", "mamba"), **more):
+    (grid / "cells").mkdir(exist_ok=True)
+    cell = {"ratio": ratio, "placement": placement, "seed": 0, "overrides": [], "plan": plan}
+    path = grid / "cells" / f"{ratio}-{placement}.json"
+    path.write_text(json.dumps({**cell, "work": work, **more}))
+
+
+@pytest.fixture
+def grid(tmp_path):
+    folder = tmp_path / "grid"
+    add_work(folder, "AM-s0-1", [0, 3, 1])
+    add_work(folder, "MA-s0-2", [1, None, 2], ce=3.1)
+    add_cell(folder, "1to1", "front", "AM-s0-1")
+    add_cell(folder, "1to1", "wer", "AM-s0-1")
+    add_cell(folder, "1to1", "back", "MA-s0-2")
+    add_cell(folder, "1to3", "back", None, plan=[], error="no scores")
+    (folder / "grid.json").write_text('{"versions": ["abc"]}')
+    return folder
+
+
+def test_tables_come_back_as_they_were(grid, tmp_path):
+    results = publish(grid, tmp_path / "out")
+    assert results.cells["status"].tolist().count("done") == 3 == len(results.done())
+    assert (
+        results.cells.set_index(["ratio", "placement"]).loc[("1to3", "back"), "error"]
+        == "no scores"
+    )
+    assert len(results.utterances) == 6, "a shared work is one set of utterances"
+    assert sorted(results.curves["work"].unique()) == ["AM-s0-1", "MA-s0-2"]
+    assert results.curves.dropna(subset=["val_ce"])["val_ce"].tolist() == [2.5, 2.5]
+    manifest = results.manifest
+    assert manifest["code_versions"] == ["abc"] and manifest["cells"] == {"done": 3, "failed": 1}
+    assert manifest["process_seconds"] == {"train_s": 10, "evaluate_s": 4}
+    assert manifest["runs"]["AM-s0-1"]["settings"] == {"steps": 2}
+    assert manifest["evaluation"]["meta_sha256"] == "m"
+
+
+def test_errors_are_of_the_shared_utterances_in_the_asked_order(grid, tmp_path):
+    results = publish(grid, tmp_path / "out")
+    errors, words, prompts = results.errors(["MA-s0-2", "AM-s0-1", "MA-s0-2"])
+    assert errors.tolist() == [[1, 2], [0, 1], [1, 2]]
+    assert words.tolist() == [4, 5] and prompts == ["p0.flac", "p0.flac"]
+    with pytest.raises(InputError, match="no scored utterances of XX"):
+        results.errors(["XX"])
+
+
+def test_the_command_writes_tables_and_figures(grid, tmp_path, monkeypatch, capsys):
+    out, figures = tmp_path / "out", tmp_path / "figures"
+    monkeypatch.setattr("sys.argv", ["x", f"grid={grid}", f"out={out}", f"figures={figures}"])
+    main()
+    first = {path.name: path.read_bytes() for path in figures.iterdir()}
+    assert set(first) == {"placement_grid.svg", "ce_vs_wer.svg"}
+    assert "4 cells" in capsys.readouterr().out and (out / "cells.csv").is_file()
+    main()
+    assert {path.name: path.read_bytes() for path in figures.iterdir()} == first
+
+
+def test_what_is_missing_is_named(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"cells\.csv does not exist.*studies\.results"):
+        read_results(tmp_path)
+    with pytest.raises(InputError, match="holds no cells"):
+        publish(tmp_path, tmp_path / "out")
+    monkeypatch.setattr("sys.argv", ["results", "grid=x"])
+    with pytest.raises(SystemExit, match="usage"):
+        main()
+
+
+def test_the_heat_map_shows_the_table():
+    cells = pd.DataFrame(
+        {
+            "placement": ["wer", "front", "front", "front"],
+            "ratio": ["1to3", "1to1", "1to3", "1to3"],
+            "wer_corpus": [0.1, 0.2, 0.3, 0.5],
+        }
+    )
+    table = pivot(cells, "wer_corpus")
+    assert table.index.tolist() == ["front", "wer"] and table.columns.tolist() == ["1to1", "1to3"]
+    assert table.to_numpy() == pytest.approx(np.array([[0.2, 0.4], [np.nan, 0.1]]), nan_ok=True)
+    figure, axes = plt.subplots()
+    heat_map(axes, 100 * table, "WER")
+    texts = {text.get_text() for text in axes.texts}
+    assert {"20.0", "40.0", "10.0", "–"} <= texts
+    plt.close(figure)
+
+
+def test_the_scatter_has_a_point_per_cell():
+    cells = pd.DataFrame(
+        {
+            "placement": ["front", "back"],
+            "ratio": ["1to1", "1to3"],
+            "ce": [2.5, 3.0],
+            "wer_corpus": [0.1, 0.4],
+        }
+    )
+    figure, axes = plt.subplots()
+    ce_wer_scatter(axes, cells, "ce", "wer_corpus", "t", [2.4, 0.07])
+    points = np.array([p for c in axes.collections for p in c.get_offsets().tolist()])
+    expected = np.array([(2.4, 7.0), (2.5, 10.0), (3.0, 40.0)])
+    assert points[points[:, 0].argsort()] == pytest.approx(expected)
+    plt.close(figure)
