@@ -1,119 +1,93 @@
-"""Synthesise, score, report, compare, board: `python evaluate.py model=...` (configs/evaluate.yaml)."""
+"""Synthesise, score, report, compare, board. python evaluate.py stage=<stage> [key=value ...]
 
+    all (default)  synthesise, score, report      compare     paired statistics over finished evaluations
+    synthesize     wavs of models                 board       their pages
+    score          rows of scores                 listening   a blind test; ratings: what its listeners said
+    report         table and page                 efficiency  speed and memory of models
+
+python evaluate.py stage=<stage> --help shows the keys of a stage. Names, paths and texts are taken as the shell
+passes them, commas, quotes and brackets too; only {name: folder} and [a, b] are read as such.
+"""
+
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import hydra
-import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
-from eval.analysis.summary import coverage
-from eval.efficiency import efficiency
-from eval.over_results import OVER_RESULTS
-from eval.pipeline import (
-    STAGES,
-    lines_of,
-    report_systems,
-    score_systems,
-    synthesize_systems,
-    write_manifest,
-)
-from eval.scoring.metric_models import load_scorers
-from eval.store.files import InputError, sha256_bytes, sha256_file
-from eval.synthesis.build import System, build_systems, name_systems, wav_system
-from eval.testset import Item, one_item, parse_shard, read_meta
+from eval.command_line import check_keys, help_of, put_literals, split_literals, stage_of
+from eval.settings import Systems
+from eval.stages import STAGES, run_report_after
+from eval.store.files import InputError
 from mamtra.lm.checkpoint import CheckpointError
+from settings import SettingsError, typed_settings
+
+GIVEN = sys.argv[1:]  # before Hydra sees them
 
 
-def models_of(s: dict[str, Any]) -> dict[str, str]:
-    """Name -> folder of the models that the configuration names."""
-    return name_systems(s["models"] or ([s["model"]] if s["model"] else []))
-
-
-def systems_of(s: dict[str, Any], items: tuple[Item, ...], console: Console) -> list[System]:
-    """The systems that the configuration names: models, or a folder of wavs."""
-    out = Path(s["out"])
-    if s["wavs"] is not None:
-        name = str(s["name"] or Path(str(s["wavs"])).resolve().name)
-        return [wav_system(name, Path(str(s["wavs"])), items, out, console)]
-    options = {name: s[name] for name in ("seed_index", "device", "batch", "cross_lingual")}
-    # Named only where it is not the default, so that it does not outdate what was synthesised before.
-    options["sampling"] = s["system"]["sampling"] | ({} if s["split"] else {"split": False})
-    return build_systems(
-        models_of(s), items, out, codec_folder=Path(s["system"]["codec"]), **options
-    )
-
-
-def run(s: dict[str, Any], console: Console) -> int:
-    """Run the asked stages; the exit code. Everything that can be checked without a model is checked first."""
-    stage, out, text = s["stage"], Path(s["out"]), s["text"]
-    if stage in OVER_RESULTS:
-        OVER_RESULTS[stage](s, console)
-        return 0
-    if stage == "efficiency":
-        efficiency(models_of(s), s, console)
-        return 0
-    if stage not in STAGES:
-        valid = ", ".join((*STAGES, "efficiency", *OVER_RESULTS))
-        raise InputError(f"unknown stage {stage!r}; valid: {valid}")
-    if text is not None and s["prompt"] is None:
-        raise InputError("text= needs prompt=<file>, and prompt_text= unless cross_lingual=true")
-    meta, shard = Path(s["testset"]["meta"]), parse_shard(s["shard"])
-    items = (
-        read_meta(meta, s["limit"])
-        if text is None
-        else one_item(text, s["prompt"], s["prompt_text"])
-    )
-    if shard[1] > 1 and s["wavs"] is None and stage != "score":
-        raise InputError(
-            "shard= goes with wavs= or stage=score: synthesise first, then score in shards"
-        )
-    systems = systems_of(s, items, console)
-    names = [system.name for system in systems]
-    if s["baseline"] is not None and s["baseline"] not in names:
-        raise InputError(f"baseline {s['baseline']!r} is not among: {', '.join(names)}")
-    scorers = load_scorers(s, s["testset"]["language"])
-    torch.set_num_threads(s["threads"])
-    source = str(meta) if text is None else repr(text)
-    console.print(f"{len(items)} items of {source}; results -> {out}", soft_wrap=True)
-    if stage in ("all", "synthesize"):
-        synthesize_systems(systems, len(items), console)
-    test_set = sha256_file(meta) if text is None else sha256_bytes(text.encode())
-    run_of = {"test_set": test_set, "seed_index": s["seed_index"]}
-    if stage in ("all", "score"):
-        tokens = s["testset"]["tokens"] and Path(s["testset"]["tokens"])
-        options = {"tokens": tokens, "ce_limit": s["ce_limit"], "shard": shard, **run_of}
-        score_systems(systems, scorers, console=console, **options)
-    write_manifest(systems, scorers, out, config=s, device=s["device"], **run_of)
-    if shard[1] > 1:
-        console.print("after the last shard: the same command with stage=report and without shard=")
-        return 0
-    if stage == "synthesize":
-        return 0
-    if stage == "score":
-        lines = lines_of(systems)
-    else:
-        facts = {"test set": source, "sentences": str(len(items))}
-        options = {k: s[k] for k in ("title", "baseline", "n_examples")}
-        lines = report_systems(systems, out, facts=facts, console=console, **options)
-    return coverage(lines, s["allow_partial"], console)
+def in_processes(s: Systems, devices: list[str], console: Console) -> int:
+    """The work of one command shared among one process per device; the worst of their exit codes."""
+    s.out.mkdir(parents=True, exist_ok=True)
+    given = [a for a in GIVEN if not a.startswith(("device=", "shard="))]
+    running = []
+    for i, device in enumerate(devices):
+        log = s.out / f"shard-{i}of{len(devices)}.log"
+        more = [f"device={device}", f"shard={i}/{len(devices)}"]
+        with log.open("w") as stream:
+            command = [sys.executable, str(Path(__file__).resolve()), *given, *more]
+            process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
+        console.print(f"{device}: shard {i}/{len(devices)} -> {log}", markup=False, soft_wrap=True)
+        running.append((process, log))
+    try:
+        codes = [process.wait() for process, _ in running]
+    except KeyboardInterrupt:
+        for process, _ in running:
+            process.terminate()
+        raise
+    for code, (_, log) in zip(codes, running, strict=True):
+        if code:
+            lines = log.read_text().strip().splitlines()
+            console.print(f"{log}: {lines[-1] if lines else 'no output'}", markup=False)
+    return max(codes, key=abs)
 
 
 @hydra.main(config_path="configs", config_name="evaluate", version_base="1.3")
 def main(config: DictConfig) -> None:
     console = Console()
+    with one_line_errors(console):
+        put_literals(config, split_literals(GIVEN)[1])
+        kind, work = STAGES[config.stage]
+        s = typed_settings(kind, config)
+        if isinstance(s, Systems) and isinstance(s.device, list) and len(s.device) > 1:
+            code = in_processes(s, s.device, console) or run_report_after(s, console)
+        else:
+            code = work(s, console)
+        sys.exit(code)
+
+
+@contextmanager
+def one_line_errors(console: Console) -> Iterator[None]:
+    """What the user can mend is one message and exit code 2; a stop is 130."""
     try:
-        code = run(OmegaConf.to_container(config, resolve=True), console)  # type: ignore[arg-type]
-    except (InputError, CheckpointError) as error:
-        console.print(f"[bold red]error[/] {error}", highlight=False, soft_wrap=True)
+        yield
+    except (InputError, CheckpointError, SettingsError) as error:
+        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
         console.print("\nstopped; what is finished is kept, run the same command to go on")
         sys.exit(130)
-    sys.exit(code)
 
 
 if __name__ == "__main__":
+    with one_line_errors(Console()):
+        if {"--help", "-h"} & set(GIVEN):
+            asked = any(argument.startswith("stage=") for argument in GIVEN)
+            print(help_of(stage_of(GIVEN)) if asked else __doc__)
+            sys.exit(0)
+        check_keys(GIVEN)
+    sys.argv[1:] = split_literals(GIVEN)[0]
     main()

@@ -18,10 +18,13 @@ from data.datamodule import TokenDataModule
 from eval.analysis.statistics import Interval, corpus_wer_interval, paired_difference_interval
 from eval.metrics.asr.whisper import WhisperASR
 from eval.metrics.text.profiles import PROFILES
-from eval.pipeline import score_systems, synthesize_systems
-from eval.scoring.scorers import Cache, Scorers
-from eval.store.files import InputError, read_jsonl
-from eval.synthesis.build import build_systems
+from eval.scoring.score import score
+from eval.scoring.scorers import Scorers
+from eval.store.cache import Cache
+from eval.store.database import Store
+from eval.store.files import InputError, sha256_file
+from eval.synthesis.build import build_systems, name_systems
+from eval.synthesis.synthesize import synthesize
 from eval.testset import read_meta
 from lightning_modules.distill import DistillModule, Objective
 from lightning_modules.run_folder import RunFolder
@@ -86,7 +89,7 @@ def wer(s: Any, teacher: SpeechLM) -> tuple[list[Interval], int]:
         models[path.name] = str(path)
     voices = {"codec_folder": Path(s["system"]["codec"]), "sampling": s["system"]["sampling"]}
     systems = build_systems(
-        models,
+        name_systems(models),
         items,
         folder,
         seed_index=s["seed"],
@@ -95,10 +98,14 @@ def wer(s: Any, teacher: SpeechLM) -> tuple[list[Interval], int]:
         **voices,
     )
     asr = WhisperASR(s["asr"], cpu_threads=s["threads"])
-    synthesize_systems(systems, len(items), CONSOLE)
     scorers = Scorers(asr, None, None, Cache(Path(s["cache"])), PROFILES["seedtts"])
-    score_systems(systems, scorers, tokens=None, ce_limit=None, console=CONSOLE)
-    rows = {system.name: read_jsonl(system.folder / "scores.jsonl") for system in systems}
+    store, list_sha256 = Store(folder), sha256_file(Path(s["testset"]["meta"]))
+    for system in systems:
+        made = {"name": system.name, "console": CONSOLE}
+        synthesize(system.items, system.voicer, store, **made)
+        options = {"speech_recipe": system.recipe(), "test_set": list_sha256, "seed": s["seed"]}
+        score(system.items, system.wavs, store, scorers, **options, **made)
+    rows = {system.name: [one.row for one in store.scores(system.name)] for system in systems}
     baseline = rows.pop("teacher")
     words = [row["reference_words"] for row in baseline]
     clusters = [str(row["prompt"]) for row in baseline]

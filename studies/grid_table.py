@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from eval.analysis.summary import difference_to
-from eval.store.files import read_json, read_jsonl
+from eval.store.evaluations import read_evaluation
+from eval.store.files import InputError, read_json
 from mamtra.backbone.layer_plan import attention_count, plan_letters
 
 Row = dict[str, Any]
@@ -30,7 +31,7 @@ def table(grid: Path) -> list[Row]:
     # A work belongs to one seed, so that what it measured is the same for all of its cells.
     seeds = {cell["work"]: cell["seed"] for cell in cells if cell["work"]}
     teachers = {
-        seed: _scores(grid / "works" / work)
+        seed: scores_of(grid / "works" / work)
         for work, seed in seeds.items()
         if "M" not in work.split("-")[0]
     }
@@ -53,9 +54,13 @@ def _order(row: Row) -> tuple:
     return -row["attention_layers"], row["ratio"], row["placement"], row["overrides"], row["seed"]
 
 
-def _scores(folder: Path) -> list[Row]:
+def scores_of(folder: Path) -> list[Row]:
     """Scored utterances of a work, [] while there are none."""
-    return read_jsonl(folder / "eval" / STUDENT / "scores.jsonl")
+    try:
+        [one] = read_evaluation(folder / "eval", [STUDENT])
+    except InputError:
+        return []
+    return list(one.rows)
 
 
 def _work_row(folder: Path, teacher: Sequence[Row] | None) -> Row:
@@ -96,7 +101,7 @@ def _last_validation(path: Path) -> Row:
 def _difference(folder: Path, teacher: Sequence[Row] | None) -> Row:
     """Corpus WER above the teacher's; nothing for the teacher itself or without its scores."""
     names = ("wer_difference", "wer_difference_low", "wer_difference_high")
-    scores = _scores(folder)
+    scores = scores_of(folder)
     if not teacher or not scores or scores == teacher:
         return {}
     gap = difference_to(scores, teacher)

@@ -20,10 +20,10 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from eval.analysis.summary import word_errors_of
-from eval.store.files import InputError, read_json, read_jsonl, write_bytes, write_json, write_text
+from eval.store.files import InputError, read_json, write_bytes, write_json, write_text
 from eval.store.manifest import REPOSITORY, device_description, package_versions
 from studies.figures import write_figures
-from studies.grid_table import STUDENT, table
+from studies.grid_table import STUDENT, scores_of, table
 
 PAPER = REPOSITORY / "results" / "paper" / "figure4.csv"
 FILES = ("cells.csv", "utterances.parquet", "curves.parquet", "manifest.json")
@@ -107,7 +107,7 @@ def publish(grid: Path, out: Path) -> GridResults:
 
 
 def _utterances(grid: Path, work: str) -> pd.DataFrame:
-    rows = read_jsonl(grid / "works" / work / "eval" / STUDENT / "scores.jsonl")
+    rows = scores_of(grid / "works" / work)
     return pd.DataFrame(
         {
             "work": work,
@@ -135,9 +135,7 @@ def _manifest(grid: Path, cells: pd.DataFrame, works: list[str]) -> dict[str, An
     for work in works:
         runs[work] = read_json(grid / "works" / work / "run" / "config.json")
         made = read_json(grid / "works" / work / "eval" / "manifest.json") or {}
-        evaluation = evaluation or {
-            name: made.get(name) for name in ("meta_sha256", "metrics", "normaliser", "machine")
-        }
+        evaluation = evaluation or (made.get("systems") or {}).get(STUDENT)
     seconds = cells.drop_duplicates("work")[["train_s", "evaluate_s"]].sum()
     return {
         "code_versions": (read_json(grid / "grid.json") or {}).get("versions", []),

@@ -23,17 +23,16 @@ ALLOWED = {
     "eval": ("mamtra",),
     "eval.store": (),
     "eval.metrics": (),
-    "eval.progress": (),
+    "eval.console": (),
+    "eval.settings": (),
     "eval.testset": ("eval.store",),
-    "eval.synthesis": ("mamtra", "eval.store", "eval.testset", "eval.progress"),
-    "eval.scoring": ("eval.store", "eval.testset", "eval.metrics", "eval.progress"),
+    "eval.synthesis": ("mamtra", "eval.store", "eval.testset", "eval.console"),
+    "eval.scoring": ("eval.store", "eval.testset", "eval.metrics", "eval.console", "eval.settings"),
+    "eval.efficiency": ("mamtra", "eval.store", "eval.synthesis", "eval.console", "eval.settings"),
     "eval.analysis": ("eval.store", "eval.metrics"),
     "eval.report": (
-        "eval.analysis",
-        "eval.store",
-        "eval.metrics",
-        "eval.efficiency",
-        "mamtra.backbone.layer_plan",
+        *("eval.analysis", "eval.store", "eval.metrics", "eval.efficiency", "eval.console"),
+        *("eval.settings", "mamtra.backbone.layer_plan"),
     ),
     "eval.listening": ("eval.report", "eval.analysis", "eval.store", "eval.metrics"),
     "studies": ("eval", "mamtra"),
@@ -59,11 +58,7 @@ def within(name: str, prefix: str) -> bool:
 def forbidden(module: str, imported: set[str]) -> set[str]:
     """The project imports of `module` that the rules do not allow."""
     home = max((p for p in ALLOWED if within(module, p)), key=len)
-    ours = {
-        name
-        for name in imported
-        if name.split(".")[0] in (*PACKAGES, *TOP)
-    }
+    ours = {name for name in imported if name.split(".")[0] in (*PACKAGES, *TOP)}
     return {n for n in ours if not any(within(n, p) for p in (home, *ALLOWED[home]))}
 
 

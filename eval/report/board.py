@@ -22,10 +22,10 @@ from rich.console import Console
 
 from eval.analysis.lengths import length_bins, slope_of
 from eval.analysis.summary import Line, leaderboard_line, line_against
-from eval.efficiency import COLUMNS, FILE, efficiency_cells, machine_text
+from eval.efficiency.stage import COLUMNS, FILE, efficiency_cells, machine_text
 from eval.report.columns import columns_for, to_markdown
 from eval.report.page import aligned, audio_data_uri, environment
-from eval.store.evaluations import Evaluated, find_evaluations
+from eval.store.evaluations import WER, Evaluated, find_evaluations
 from eval.store.files import read_json, sha256_json, write_text
 from eval.store.manifest import REPOSITORY
 
@@ -50,7 +50,7 @@ class Group:
 
     @property
     def protocol(self) -> dict[str, Any]:
-        return dict(self.entries[0].one.protocol)
+        return dict(self.entries[0].one.recipes[WER])
 
     @property
     def size(self) -> int:
@@ -148,9 +148,7 @@ def worst(one: Evaluated, count: int, audio: bool) -> list[dict[str, Any]]:
     return [
         {
             "row": row,
-            "diff": aligned(row, {"protocol": one.protocol})
-            if row["transcript"] is not None
-            else [],
+            "diff": aligned(row, one.recipes[WER]) if row["transcript"] is not None else [],
             "audio": audio_data_uri(one.wavs / f"{row['utterance']}.wav", "MP3") if audio else None,
         }
         for row in scored[:count]

@@ -19,6 +19,7 @@ from eval.analysis.summary import Line
 from eval.metrics.text.profiles import PROFILES
 from eval.metrics.text.wer import DiffPart, word_diff
 from eval.report.columns import columns_for, to_csv, to_markdown
+from eval.store.evaluations import WER, Evaluated
 from eval.store.files import write_text
 
 PLAYED_RATES_HZ = (24_000, 16_000, 22_050, 32_000, 44_100, 48_000)  # that MP3 knows too
@@ -30,9 +31,7 @@ class SystemResult:
     """What the report shows of one system."""
 
     line: Line
-    card: Mapping[str, Any]
-    rows: Sequence[Mapping[str, Any]]
-    wavs: Path
+    one: Evaluated
     curves_svg: str | None = None
     curves_source: str | None = None
 
@@ -42,20 +41,18 @@ def write_report(
     out: Path,
     *,
     title: str,
-    facts: Mapping[str, str],
     n_examples: int = 5,
 ) -> tuple[Path, Path, Path]:
     """Write the three files into `out`; returns the paths of CSV, Markdown and HTML.
 
     Args:
-        facts: name -> value about the run (test set, ASR, commit), shown at the top.
         n_examples: sentences with players.
     """
     lines = [result.line for result in results]
     paths = out / "leaderboard.csv", out / "leaderboard.md", out / "report.html"
     write_text(paths[0], to_csv(lines))
     write_text(paths[1], to_markdown(lines))
-    write_text(paths[2], render_html(results, title=title, facts=facts, n_examples=n_examples))
+    write_text(paths[2], render_html(results, title=title, n_examples=n_examples))
     return paths
 
 
@@ -63,7 +60,6 @@ def render_html(
     results: Sequence[SystemResult],
     *,
     title: str,
-    facts: Mapping[str, str],
     n_examples: int = 5,
 ) -> str:
     """The whole page as text. Everything that comes from data is escaped."""
@@ -74,7 +70,7 @@ def render_html(
         .get_template("report.html.j2")
         .render(
             title=title,
-            facts=facts,
+            facts=facts_of([result.one for result in results]),
             headers=[header for header, _ in columns],
             table=[[text(line) for _, text in columns] for line in lines],
             intervals=_intervals(lines),
@@ -87,6 +83,16 @@ def render_html(
             ],
         )
     )
+
+
+def facts_of(systems: Sequence[Evaluated]) -> dict[str, str]:
+    """What holds for the whole table: its size, and how each metric was measured."""
+    if not systems:
+        return {}
+    shown = ("profile", "language", "asr", "speaker", "mos")
+    recipes = [recipe for one in systems for recipe in one.recipes.values()]
+    known = {name: str(recipe[name]) for recipe in recipes for name in shown if recipe.get(name)}
+    return {"sentences": str(max(len(one.rows) for one in systems)), **known}
 
 
 def environment() -> Environment:
@@ -123,7 +129,7 @@ def _examples(results: Sequence[SystemResult], n_examples: int) -> list[dict[str
     """Sentences spread over the list, preferably ones that every system was asked to say."""
     if not results:
         return []
-    by_system = [{row["utterance"]: row for row in result.rows} for result in results]
+    by_system = [{row["utterance"]: row for row in result.one.rows} for result in results]
     longest = max(by_system, key=len)
     shared = [name for name in longest if all(name in rows for rows in by_system)]
     names = shared or list(longest)
@@ -142,12 +148,12 @@ def _examples(results: Sequence[SystemResult], n_examples: int) -> list[dict[str
 def _version(result: SystemResult, row: Mapping[str, Any]) -> dict[str, Any]:
     """One player: audio, transcript with its differences, scores."""
     transcript = row["transcript"]
-    differences = aligned(row, result.card) if transcript is not None else []
+    differences = aligned(row, result.one.recipes[WER]) if transcript is not None else []
     return {
         "system": result.line.system,
         "status": row["status"],
         "detail": row["detail"],
-        "audio": audio_data_uri(result.wavs / f"{row['utterance']}.wav"),
+        "audio": audio_data_uri(result.one.wavs / f"{row['utterance']}.wav"),
         "diff": differences,
         "transcript": transcript,
         "wer": row["wer"],
@@ -157,9 +163,8 @@ def _version(result: SystemResult, row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def aligned(row: Mapping[str, Any], card: Mapping[str, Any]) -> list[DiffPart]:
-    """The text and what was heard word by word, as the system's protocol compares them."""
-    rules = card["protocol"]
+def aligned(row: Mapping[str, Any], rules: Mapping[str, Any]) -> list[DiffPart]:
+    """The text and what was heard word by word, as the system's recipe of WER compares them."""
     profile, language = PROFILES[rules["profile"]], rules["language"]
     heard = profile.hypothesis(row["transcript"], language)
     return word_diff(profile.normalise(row["text"], language), heard)

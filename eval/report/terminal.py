@@ -1,4 +1,4 @@
-"""Tables of numbers for a terminal."""
+"""The leaderboard in a terminal."""
 
 from __future__ import annotations
 
@@ -6,18 +6,13 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from eval.analysis.summary import Line
+from eval.console import number_table
+from eval.report.columns import terminal_columns
 
-def number_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Names to the left, numbers to the right. A long name may break; a number must not."""
-    table = Table(title=title, box=None, padding=(0, 1), pad_edge=False, collapse_padding=True)
-    for number, header in enumerate(headers):
-        table.add_column(
-            header,
-            justify="right" if number else "left",
-            no_wrap=bool(number),
-            overflow="fold",
-            min_width=None if number else 8,
-        )
-    for row in rows:
-        table.add_row(*row)
-    return table
+
+def leaderboard_table(lines: Sequence[Line], title: str) -> Table:
+    """The headline columns of the leaderboard, narrow enough for a terminal of 80 characters."""
+    columns = terminal_columns(lines)
+    rows = [[text(line) for _, text in columns] for line in lines]
+    return number_table(title, [header for header, _ in columns], rows)

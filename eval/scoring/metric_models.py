@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 from eval.metrics.asr.openai import OpenAIWhisperASR
 from eval.metrics.asr.paraformer import MODEL, ParaformerASR
 from eval.metrics.asr.transformers import TransformersWhisperASR
@@ -17,7 +14,9 @@ from eval.metrics.speaker.ecapa import SOURCE, ECAPASpeaker
 from eval.metrics.speaker.ge2e import GE2ESpeaker
 from eval.metrics.speaker.wavlm import WavLMSpeaker
 from eval.metrics.text.profiles import profile_of
-from eval.scoring.scorers import ASR, MOS, Cache, Scorers, Speaker
+from eval.scoring.scorers import ASR, MOS, Scorers, Speaker
+from eval.settings import Metrics
+from eval.store.cache import Cache
 from eval.store.files import InputError
 
 
@@ -52,8 +51,8 @@ def load_asr(
 
 
 def load_speaker(name: str | None, device: str) -> Speaker | None:
-    """`ge2e`, `ecapa`, `ecapa=<folder>`, `wavlm=<file>`, or None. Raises InputError for another name."""
-    tool, _, where = (name or "").partition("=")
+    """`ge2e`, `ecapa`, `ecapa:<folder>`, `wavlm:<file>`, or None. Raises InputError for another name."""
+    tool, _, where = (name or "").partition(":")
     if not tool:
         return None
     if tool == "ge2e":
@@ -63,17 +62,17 @@ def load_speaker(name: str | None, device: str) -> Speaker | None:
     if tool == "wavlm" and where:
         return WavLMSpeaker(where, device)
     raise InputError(
-        f"unknown speaker encoder {name!r}; valid: ge2e, ecapa, ecapa=<folder>, "
-        "wavlm=<wavlm_large_finetune.pth>"
+        f"unknown speaker encoder {name!r}; valid: ge2e, ecapa, ecapa:<folder>, "
+        "wavlm:<wavlm_large_finetune.pth>"
     )
 
 
 def load_mos(name: str | bool | None, device: str) -> MOS | None:
-    """`distillmos`, `dnsmos`, `utmos22`, `utmos22=<folder>`, or nothing (null, false).
+    """`distillmos`, `dnsmos`, `utmos22`, `utmos22:<folder>`, or nothing (null, false).
 
     Raises InputError for another name.
     """
-    tool, _, where = str(name or "").partition("=")
+    tool, _, where = str(name or "").partition(":")
     if not tool:
         return None
     if tool == "distillmos":
@@ -83,26 +82,26 @@ def load_mos(name: str | bool | None, device: str) -> MOS | None:
     if tool == "utmos22":
         return UTMOS22(where or None, device)
     raise InputError(
-        f"unknown MOS model {name!r}; valid: distillmos, dnsmos, utmos22, utmos22=<folder>"
+        f"unknown MOS model {name!r}; valid: distillmos, dnsmos, utmos22, utmos22:<folder>"
     )
 
 
-def load_scorers(s: dict[str, Any], language: str) -> Scorers:
+def load_scorers(s: Metrics, language: str, device: str) -> Scorers:
     """What evaluate.py's configuration asks for. Raises InputError, naming what is valid."""
     try:
-        profile = profile_of(s["profile"], language)
+        profile = profile_of(s.profile, language)
     except ValueError as error:
         raise InputError(str(error)) from error
     return Scorers(
         load_asr(
-            *(s["asr"], language, s["device"], s["threads"]),
-            asr_device=s["asr_device"],
-            batch=s["asr_batch"],
-            tokens_per_s=s["asr_tokens_per_s"],
+            *(s.asr, language, device, s.threads),
+            asr_device=s.asr_device,
+            batch=s.asr_batch,
+            tokens_per_s=s.asr_tokens_per_s,
         ),
-        load_speaker(s["speaker"], s["device"]),
-        load_mos(s["mos"], s["device"]),
-        Cache(Path(s["cache"])),
+        load_speaker(s.speaker, device),
+        load_mos(s.mos, device),
+        Cache(s.cache),
         profile,
         language,
         SpeechDetector(),

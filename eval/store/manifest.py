@@ -64,31 +64,13 @@ def device_description(device: str) -> dict[str, Any]:
     }
 
 
-def manifest(
-    *,
-    config: Mapping[str, Any],
-    meta_sha256: str,
-    systems: Mapping[str, Mapping[str, Any]],
-    protocol: Mapping[str, Any],
-    seed_index: int,
-    device: str,
-) -> dict[str, Any]:
-    """Provenance of one results folder, ready for JSON.
-
-    Args:
-        config: the arguments of the run.
-        meta_sha256: of the test list's bytes.
-        systems: name -> card, which carries the model's and codec's sha256.
-        protocol: profile with its hash, and the key of each metric: tool, version and weights.
-    """
+def run_facts(stage: str, settings: Mapping[str, Any], device: str) -> dict[str, Any]:
+    """What is kept of a command beside the rows that it writes, ready for JSON."""
     return {
+        "stage": stage,
+        "settings": dict(settings),
         "git": git_state(),
         "packages": package_versions(),
-        "config": dict(config),
-        "meta_sha256": meta_sha256,
-        "systems": {name: dict(card) for name, card in systems.items()},
-        "protocol": dict(protocol),
-        "seed_index": seed_index,
         "machine": device_description(device),
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from eval.store.files import InputError
 from eval.synthesis.model_voicer import ModelVoicer
 from eval.synthesis.systems import CODEC, RECORDINGS, Recordings, Resynthesis, Voicer
 from eval.testset import Item, with_recording
+
+Named = str | Sequence[str] | Mapping[str, str] | None
 
 
 @dataclass(frozen=True)
@@ -34,37 +36,75 @@ class System:
             return self.voicer.card()
         return {"kind": "wavs", "source": str(self.wavs)}
 
+    def recipe(self) -> dict[str, Any]:
+        """What made its speech, as far as that is known."""
+        return self.card() if self.voicer is None else self.voicer.recipe()
 
-def name_systems(models: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
-    """Give each model a name: its folder's, preceded by the run's for the generic name `student`.
+
+@dataclass(frozen=True)
+class Names:
+    """name -> folder of models (or `recordings`, `codec`) and of wavs made elsewhere."""
+
+    models: dict[str, str]
+    wavs: dict[str, str]
+
+
+def name_systems(models: Named, wavs: Named = None, name: str | None = None) -> Names:
+    """Give each system a name: its folder's, preceded by the run's for the generic name `student`.
+
+    Args:
+        models, wavs: one folder, a list, or name -> folder.
+        name: of the system when `wavs` is one folder.
 
     Raises:
-        InputError: no models, two systems of one name, or a name that is not a plain folder name.
+        InputError: no systems, two of one name, or a name that is not a plain folder name.
     """
-    if isinstance(models, Mapping):
-        named = {str(name): str(path) for name, path in models.items()}
-    else:
-        named = {}
-        for path in map(str, models):
-            folder = Path(path)
-            generic = folder.name == "student" and folder.parent.name
-            name = f"{folder.parent.name}-student" if generic else folder.name
-            if name in named:
+    if name is not None and not isinstance(wavs, str):
+        raise InputError("name= names the one folder of wavs=; name several by wavs={name: folder}")
+    found: dict[str, str] = {}
+    split = []
+    for given in (models, {name: wavs} if name is not None and isinstance(wavs, str) else wavs):
+        split.append(part := dict(_named(given)))
+        for one, path in part.items():
+            if one in found:
                 raise InputError(
-                    f"two systems would be called {name!r}: {named[name]} and {path}; "
-                    "name them: models={first:path,second:path}"
+                    f"two systems would be called {one!r}: {found[one]} and {path}; "
+                    "name them: models={first: path, second: path}, wavs={third: path}"
                 )
-            named[name] = path
-    if not named:
-        raise InputError("no model given: model=<folder>, model=recordings or model=codec")
-    for name in named:
-        if not name or "/" in name or "\\" in name or name.startswith("."):
-            raise InputError(f"system name {name!r} is not a plain folder name")
-    return named
+            found[one] = path
+            if not one or "/" in one or "\\" in one or one.startswith("."):
+                raise InputError(f"system name {one!r} is not a plain folder name")
+    if not found:
+        raise InputError(
+            "no system given: model=<folder>, model=recordings, model=codec or wavs=<folder>"
+        )
+    return Names(*split)
+
+
+def _named(given: Named) -> Iterator[tuple[str, str]]:
+    """(name, folder) pairs of what the command line names.
+
+    Raises InputError for two folders of a list that would have one name.
+    """
+    if isinstance(given, Mapping):
+        yield from given.items()
+        return
+    seen: dict[str, str] = {}
+    for path in [given] if isinstance(given, str) else given or ():
+        folder = Path(path)
+        generic = folder.name == "student" and folder.parent.name
+        name = f"{folder.parent.name}-student" if generic else folder.resolve().name
+        if name in seen:
+            raise InputError(
+                f"two systems would be called {name!r}: {seen[name]} and {path}; "
+                "name them: models={first: path, second: path}"
+            )
+        seen[name] = path
+        yield name, path
 
 
 def build_systems(
-    models: Mapping[str, str],
+    names: Names,
     items: Sequence[Item],
     out: Path,
     *,
@@ -74,14 +114,15 @@ def build_systems(
     device: str,
     batch: int = 1,
     cross_lingual: bool = False,
+    console: Console | None = None,
 ) -> list[System]:
-    """Systems with everything about them checked; no model is loaded.
+    """Systems with everything about them checked; no model is loaded. `console` is told of missing wavs.
 
     Raises:
         InputError or CheckpointError: a model, codec, recording, prompt or text that will not do.
     """
     systems = []
-    for name, path in models.items():
+    for name, path in names.models.items():
         voicer: Voicer
         own_items = tuple(items)
         if path in (RECORDINGS, CODEC):
@@ -92,6 +133,9 @@ def build_systems(
             voicer = ModelVoicer(*parts, cross_lingual)
         voicer.check(own_items)
         systems.append(System(name, voicer, own_items, out / name, out / name / "wavs"))
+    quiet = console or Console(quiet=True)
+    for name, path in names.wavs.items():
+        systems.append(wav_system(name, Path(path), items, out, quiet))
     return systems
 
 
@@ -99,10 +143,9 @@ def wav_system(name: str, wavs: Path, items: Sequence[Item], out: Path, console:
     """A system whose speech is a folder of `<utterance>.wav`; says what is missing or does not belong.
 
     Raises:
-        InputError: no such folder, a bad name, or no file of any expected utterance.
+        InputError: no such folder, or no file of any expected utterance.
     """
     wavs = wavs.resolve()
-    name_systems({name: str(wavs)})
     if not wavs.is_dir():
         raise InputError(f"wavs={wavs}: no such folder")
     found = {path.stem for path in wavs.glob("*.wav")}
@@ -114,11 +157,9 @@ def wav_system(name: str, wavs: Path, items: Sequence[Item], out: Path, console:
             f"utterances ({some}, ...): files are named <utterance>.wav"
         )
     if found - expected:
-        console.print(
-            f"[yellow]{name}: {len(found - expected)} files of other names are not scored[/]"
-        )
+        text = f"{name}: {len(found - expected)} files of other names are not scored"
+        console.print(text, style="yellow", markup=False)
     if expected - found:
-        console.print(
-            f"[yellow]{name}: {len(expected - found)} of {len(expected)} files are missing[/]"
-        )
+        text = f"{name}: {len(expected - found)} of {len(expected)} files are missing"
+        console.print(text, style="yellow", markup=False)
     return System(name, None, tuple(items), out / name, wavs)

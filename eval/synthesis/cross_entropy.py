@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 from torch.nn import functional as F
 
-from eval.progress import progress_bar
+from eval.console import progress_bar
 from eval.store.files import InputError
 from mamtra.lm.sequence import IGNORE, build_sequence, collate
 from mamtra.lm.speech_lm import SpeechLM

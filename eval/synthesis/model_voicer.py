@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from eval.synthesis.systems import (
     CODEC,
     RECORDINGS,
     Spoken,
+    code_version,
     codec_sha256,
     existing,
     need_prompts,
@@ -21,6 +23,7 @@ from eval.synthesis.systems import (
 )
 from eval.testset import Item
 from mamtra.lm.checkpoint import DESCRIPTION, WEIGHTS, model_sha256, read_description
+from mamtra.lm.generate import generate_batch
 from mamtra.systems import system_of
 from mamtra.tts import Prompt, Synthesizer
 
@@ -52,6 +55,11 @@ class ModelVoicer:
     def check(self, items: Sequence[Item]) -> None:
         check_model_folder(self.model_folder)
         codec_sha256(self.codec_folder)
+        if unknown := set(self.sampling) - set(self._options()):
+            raise InputError(
+                f"system.sampling: no such option {', '.join(sorted(unknown))}; valid: "
+                f"{', '.join(self._options())}"
+            )
         need_prompts(items, with_text=not self.cross_lingual)
         try:
             tokenizer = system_of(self.codec_folder).load_text(self.codec_folder)
@@ -69,17 +77,31 @@ class ModelVoicer:
         if faults:
             raise InputError("\n".join(faults[:20]))
 
-    def recipe(self, item: Item) -> str:
-        return sha256_json(
-            {
-                "model": self.model_sha256,
-                "codec": codec_sha256(self.codec_folder),
-                "sampling": dict(self.sampling),
-                "seed": stable_seed(item.utterance, self.seed_index),
-                "texts": [self._prompt_text(item), item.text],
-                "prompt": sha256_file(existing(item.prompt_wav)),
-            }
-        )
+    def recipe(self) -> dict[str, Any]:
+        return {
+            "kind": "model",
+            "model_sha256": self.model_sha256,
+            "codec_sha256": codec_sha256(self.codec_folder),
+            "sampling": self.effective_sampling(),
+            "cross_lingual": self.cross_lingual,
+            "seed_index": self.seed_index,
+            "code": code_version(),
+        }
+
+    def inputs(self, item: Item) -> str:
+        prompt = sha256_file(existing(item.prompt_wav))
+        return sha256_json([self._prompt_text(item), item.text, prompt])
+
+    def effective_sampling(self) -> dict[str, Any]:
+        """Every option of the decoding with the value it has, whoever set it."""
+        return self._options() | dict(system_of(self.codec_folder).sampling) | dict(self.sampling)
+
+    @staticmethod
+    def _options() -> dict[str, Any]:
+        """The options of `Synthesizer.speak_batch` with their general defaults."""
+        options = signature(generate_batch).parameters.values()
+        known = {o.name: o.default for o in options if isinstance(o.default, int | float)}
+        return known | {"split": True}
 
     def load(self) -> None:
         _ = self.synthesizer
@@ -120,8 +142,6 @@ class ModelVoicer:
             "source": str(self.model_folder),
             "model_sha256": self.model_sha256,
             "codec_sha256": codec_sha256(self.codec_folder),
-            "sampling": dict(self.sampling),
-            "cross_lingual": self.cross_lingual,
             "layer_plan": description["plan"],
             "n_parameters": description["parameters"],
             "provenance": description["provenance"],

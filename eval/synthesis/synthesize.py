@@ -1,31 +1,26 @@
-"""Synthesis stage: items -> one wav per utterance and one row per utterance.
+"""Synthesis stage: items -> one wav per utterance and one row of the store beside it.
 
-Writes `<out>/wavs/<utterance>.wav` (PCM16) and `<out>/synth.jsonl`. A row is appended as soon as
-its wav is in place, so an interrupt loses at most the batch in progress. A later run keeps what
-is still valid: status ok, the wav's hash unchanged, the recipe (model, codec, sampling, texts,
-seed) unchanged. The rest is done again.
+Writes `<out>/<system>/wavs/<utterance>.wav` (PCM16). A row is written as soon as its wav is in place, so an
+interrupt loses at most the batch in progress. A later run keeps what is still valid: status ok, the wav's
+hash unchanged, the recipe (model, codec, effective sampling, seed index, code) and the inputs (texts, prompt)
+unchanged. The rest is done again. n processes can share the work (shards).
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
 from rich.console import Console
+from rich.markup import escape
 
-from eval.progress import progress_bar
-from eval.store.files import (
-    json_line,
-    read_jsonl,
-    sha256_bytes,
-    sha256_file,
-    write_bytes,
-    write_jsonl,
-)
+from eval.console import progress_bar
+from eval.store.database import Store, differing
+from eval.store.files import sha256_bytes, sha256_file, sha256_json, write_bytes
 from eval.synthesis.systems import Spoken, Voicer
 from eval.testset import Item
 
@@ -33,78 +28,102 @@ from eval.testset import Item
 def synthesize(
     items: Sequence[Item],
     voicer: Voicer,
-    out: Path,
+    store: Store,
     *,
     name: str,
     console: Console,
+    shard: tuple[int, int] = (0, 1),
 ) -> list[dict[str, Any]]:
     """Say every item, reusing what a former run finished.
 
     Args:
-        out: folder of this system.
-        name: shown in front of the progress bar.
+        store: of the evaluation; the wavs go to `<its folder>/<name>/wavs`.
+        name: of the system.
+        shard: (i, n): say every n-th item from the i-th on.
 
     Returns:
-        One row per item in list order: utterance, status ("ok" or "error"), n_tokens, duration_s,
-        lm_s, vocode_s, rtf, hit_max, sha256, recipe, error. A failed item does not stop the others.
+        One row per item in list order: utterance, status ("ok" or "error"), inputs, n_tokens, duration_s,
+        lm_s, vocode_s, rtf, hit_max, sha256, error. A failed item does not stop the others.
 
     Raises:
         InputError: from `voicer.check`, before any model loads, or from `voicer.load`.
     """
     voicer.check(items)
-    recipes = {item.utterance: voicer.recipe(item) for item in items}
-    rows = reusable_rows(out, recipes)
-    todo = [item for item in items if item.utterance not in rows]
-    console.print(f"{name}: {len(rows)} of {len(items)} sentences are ready -> {out / 'wavs'}")
+    mine = items[shard[0] :: shard[1]]
+    recipe, out = voicer.recipe(), store.folder / name
+    inputs = {item.utterance: voicer.inputs(item) for item in mine}
+    store.put_system(name, recipe, voicer.card())
+    rows = reusable_rows(store, name, recipe, inputs)
+    todo = [item for item in mine if item.utterance not in rows]
+    message = f"{name}: {len(rows)} of {len(mine)} sentences are ready -> {out / 'wavs'}"
+    console.print(message, markup=False, soft_wrap=True)
     if todo:
         voicer.load()
-        out.mkdir(parents=True, exist_ok=True)
-        with (
-            (out / "synth.jsonl").open("a", encoding="utf-8") as stream,
-            progress_bar(console) as bar,
-        ):
-            stream.write("\n")  # ends a line that a kill may have left open
-            task = bar.add_task(f"{name}: synthesis", total=len(todo))
+        with progress_bar(console) as bar:
+            task = bar.add_task(f"{escape(name)}: synthesis", total=len(todo))
             # Texts of one length end together, so that a batch carries few finished rows.
             if voicer.batch > 1:
                 todo.sort(key=lambda item: (len(item.text), item.line))
             for start in range(0, len(todo), voicer.batch):
-                for row in _synthesize(todo[start : start + voicer.batch], voicer, out, recipes):
-                    rows[row["utterance"]] = row
-                    stream.write(json_line(row))
-                    bar.advance(task)
-                stream.flush()
-    ordered = [rows[item.utterance] for item in items]
-    write_jsonl(out / "synth.jsonl", ordered)
+                made = _synthesize(todo[start : start + voicer.batch], voicer, out, inputs)
+                store.put_speech(name, recipe, made)
+                rows |= {row["utterance"]: row for row in made}
+                bar.advance(task, len(made))
+    ordered = [rows[item.utterance] for item in mine]
     failed = [row for row in ordered if row["status"] != "ok"]
     if failed:
         first = failed[0]
         console.print(
-            f"[yellow]{name}: {len(failed)} of {len(items)} sentences failed[/]; the first, "
+            f"{name}: {len(failed)} of {len(mine)} sentences failed; the first, "
             f"{first['utterance']}: {first['error']}",
+            style="yellow",
             highlight=False,
+            markup=False,
         )
     return ordered
 
 
-def reusable_rows(out: Path, recipes: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Rows of a former run that still hold, by utterance; `recipes` is utterance -> recipe."""
+def reusable_rows(
+    store: Store, name: str, recipe: Mapping[str, Any], inputs: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """Rows of a former run that still hold, by utterance; `inputs` is utterance -> hash."""
+    known, wanted = store.speech(name), sha256_json(recipe)
     kept = {}
-    for row in read_jsonl(out / "synth.jsonl"):
-        utterance = row.get("utterance")
-        if utterance not in recipes:
-            continue
-        # A later line of the same utterance stands for a later attempt, whatever it brought.
-        kept.pop(utterance, None)
-        wav = wav_path(out, utterance)
+    for utterance in inputs:
+        made_by, row = known.get(utterance, (None, {}))
+        wav = wav_path(store.folder / name, utterance)
         if (
-            row.get("status") == "ok"
-            and row.get("recipe") == recipes[utterance]
+            made_by == wanted
+            and row["status"] == "ok"
+            and row["inputs"] == inputs[utterance]
             and wav.is_file()
-            and sha256_file(wav) == row.get("sha256")
+            and sha256_file(wav) == row["sha256"]
         ):
             kept[utterance] = row
     return kept
+
+
+def why_not_ready(store: Store, name: str, voicer: Voicer, items: Sequence[Item]) -> str | None:
+    """Why the wavs of a system are not those that its present settings ask for; None when they are.
+
+    A wav that could not be made counts as made: its utterance is scored as missing.
+    """
+    known, recipe = store.speech(name), voicer.recipe()
+    wanted = sha256_json(recipe)
+    absent = [item.utterance for item in items if item.utterance not in known]
+    if absent:
+        return f"{len(absent)} of {len(items)} utterances are not synthesised ({absent[0]}, ...)"
+    for item in items:
+        made_by, row = known[item.utterance]
+        if made_by != wanted:
+            gap = differing(store.recipe(made_by), recipe)
+            return f"{item.utterance} was synthesised by another recipe ({gap})"
+        if row["inputs"] != voicer.inputs(item):
+            return f"the text or the prompt of {item.utterance} changed since it was synthesised"
+        wav = wav_path(store.folder / name, item.utterance)
+        if row["status"] == "ok" and (not wav.is_file() or sha256_file(wav) != row["sha256"]):
+            return f"{wav} is not the file that was synthesised"
+    return None
 
 
 def wav_path(out: Path, utterance: str) -> Path:
@@ -128,39 +147,39 @@ def pcm16_bytes(wave: np.ndarray, sample_rate_hz: int) -> bytes:
 
 
 def _synthesize(
-    items: Sequence[Item], voicer: Voicer, out: Path, recipes: dict[str, str]
+    items: Sequence[Item], voicer: Voicer, out: Path, inputs: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """Rows of items said together; when the batch fails, of each item said alone."""
     try:
         spoken = voicer.say(items)
     except Exception as error:
         if len(items) > 1:  # whose fault it is shows when each is alone
-            return [row for item in items for row in _synthesize([item], voicer, out, recipes)]
+            return [row for item in items for row in _synthesize([item], voicer, out, inputs)]
         # A wav of an older recipe must not be scored as if it were this one.
         wav_path(out, items[0].utterance).unlink(missing_ok=True)
-        return [_row(items[0].utterance, recipes[items[0].utterance], None, error=_text(error))]
+        return [_row(items[0].utterance, inputs[items[0].utterance], None, error=_text(error))]
     pairs = zip(items, spoken, strict=True)
-    return [_write(item, speech, out, recipes[item.utterance]) for item, speech in pairs]
+    return [_write(item, speech, out, inputs[item.utterance]) for item, speech in pairs]
 
 
 def _text(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _write(item: Item, spoken: Spoken, out: Path, recipe: str) -> dict[str, Any]:
+def _write(item: Item, spoken: Spoken, out: Path, inputs: str) -> dict[str, Any]:
     path = wav_path(out, item.utterance)
     try:
         content = pcm16_bytes(spoken.wave, spoken.sample_rate_hz)
         write_bytes(path, content)
     except Exception as error:
         path.unlink(missing_ok=True)
-        return _row(item.utterance, recipe, spoken, error=_text(error))
-    return _row(item.utterance, recipe, spoken, sha256=sha256_bytes(content))
+        return _row(item.utterance, inputs, spoken, error=_text(error))
+    return _row(item.utterance, inputs, spoken, sha256=sha256_bytes(content))
 
 
 def _row(
     utterance: str,
-    recipe: str,
+    inputs: str,
     spoken: Spoken | None,
     sha256: str | None = None,
     error: str | None = None,
@@ -172,6 +191,7 @@ def _row(
     return {
         "utterance": utterance,
         "status": "error" if error else "ok",
+        "inputs": inputs,
         "n_tokens": spoken.n_tokens if spoken else None,
         "duration_s": duration_s,
         "lm_s": spoken.lm_s if spoken else None,
@@ -179,6 +199,5 @@ def _row(
         "rtf": rtf,
         "hit_max": spoken.hit_max if spoken else None,
         "sha256": sha256,
-        "recipe": recipe,
         "error": error,
     }

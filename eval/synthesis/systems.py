@@ -1,7 +1,7 @@
 """The systems of a table: an exported language model, the codec alone, the recordings.
 
-Each is a `Voicer`: it names what its output depends on (`recipe`), and says one item at a time.
-Nothing heavy loads before the first `say`, so a complete run costs no model load.
+Each is a `Voicer`: it names what its output depends on (`recipe` of all items, `inputs` of one), and says
+one item at a time. Nothing heavy loads before the first `say`, so a complete run costs no model load.
 
 Shapes: n samples.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ import soundfile
 import soxr
 import torch
 
+import mamtra
 from eval.store.files import InputError, sha256_bytes, sha256_file, sha256_json
 from eval.testset import Item
 from mamtra.speech.base import SpeechCodec
@@ -52,8 +54,12 @@ class Voicer(Protocol):
         """Raise InputError for anything that can be seen to be wrong before a model loads."""
         ...
 
-    def recipe(self, item: Item) -> str:
-        """Hash of everything that the wav of `item` depends on."""
+    def recipe(self) -> dict[str, Any]:
+        """Everything that all of its wavs depend on, ready for JSON."""
+        ...
+
+    def inputs(self, item: Item) -> str:
+        """Hash of what the wav of `item` depends on besides: texts and sound files."""
         ...
 
     def load(self) -> None:
@@ -78,8 +84,11 @@ class Recordings:
     def check(self, items: Sequence[Item]) -> None:
         need_recordings(items)
 
-    def recipe(self, item: Item) -> str:
-        return sha256_json(["recordings", sha256_file(existing(item.recording))])
+    def recipe(self) -> dict[str, Any]:
+        return {"kind": RECORDINGS}
+
+    def inputs(self, item: Item) -> str:
+        return sha256_json([sha256_file(existing(item.recording))])
 
     def load(self) -> None:
         pass
@@ -114,9 +123,13 @@ class Resynthesis:
         need_recordings(items)
         need_prompts(items, with_text=False)
 
-    def recipe(self, item: Item) -> str:
-        files = [sha256_file(existing(item.recording)), sha256_file(existing(item.prompt_wav))]
-        return sha256_json(["codec", codec_sha256(self.codec_folder), files])
+    def recipe(self) -> dict[str, Any]:
+        codec = codec_sha256(self.codec_folder)
+        return {"kind": CODEC, "codec_sha256": codec, "code": code_version()}
+
+    def inputs(self, item: Item) -> str:
+        files = (existing(item.recording), existing(item.prompt_wav))
+        return sha256_json([sha256_file(path) for path in files])
 
     def load(self) -> None:
         _ = self.codec
@@ -161,6 +174,15 @@ def codec_sha256(folder: Path) -> str:
     except ValueError as error:
         raise InputError(str(error)) from error
     return sha256_json([_known_sha256(path, path.stat().st_mtime_ns) for path in files])
+
+
+@cache
+def code_version() -> str:
+    """Version and hash of the sources that turn text into speech: all of mamtra but the making of students."""
+    root = Path(mamtra.__file__).parent
+    sources = [path for path in sorted(root.rglob("*.py")) if "transfer" not in path.parts]
+    digests = [[path.relative_to(root).as_posix(), sha256_file(path)] for path in sources]
+    return f"mamtra {version('mamtra')} {sha256_json(digests)[:12]}"
 
 
 @cache

@@ -5,10 +5,14 @@ from rich.console import Console
 
 from eval.metrics.text.profiles import PROFILES
 from eval.scoring.score import score
-from eval.scoring.scorers import Cache, Scorers
+from eval.scoring.scorers import Scorers
+from eval.store.cache import Cache
+from eval.store.database import Store
+from eval.store.evaluations import read_evaluation
 from eval.testset import Item
 
 RATE_HZ = 16_000
+RECIPE = {"kind": "wavs", "source": "elsewhere"}
 
 
 class CountingASR:
@@ -66,8 +70,21 @@ def items(world, names="abc", text="Hello, world!"):
 
 
 def run(world, these, asr=None, rows=None, profile="seedtts", detector=None, shard=(0, 1)):
+    """Score the wavs of `world` as system "s"; (rows, scorers)."""
     models = (asr or CountingASR(), PitchSpeaker(), PeakMOS(), Cache(world / "cache"))
     scorers = Scorers(*models, PROFILES[profile], "en", detector)
+    store = Store(world / "out")
+    store.put_system("s", RECIPE, {"kind": "wavs", "source": str(world / "out/wavs")})
+    if rows:
+        store.put_speech("s", RECIPE, [{"utterance": name, **row} for name, row in rows.items()])
     options = {"name": "s", "console": Console(quiet=True), "shard": shard}
-    rows = score(these, world / "out/wavs", world / "out", scorers, rows or {}, **options)
+    made = {"speech_recipe": RECIPE, "test_set": "list", "seed": 0}
+    rows = score(these, world / "out/wavs", store, scorers, **options, **made)
+    store.close()
     return rows, scorers
+
+
+def stored(world) -> list[dict]:
+    """The rows of system "s" as a report reads them."""
+    [one] = read_evaluation(world / "out", ["s"])
+    return list(one.rows)

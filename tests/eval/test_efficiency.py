@@ -3,18 +3,21 @@
 import io
 import json
 from itertools import product
-from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from rich.console import Console
 
-import evaluate
-from eval.efficiency import TimedModel, efficiency_table, machine_text, measure
+from eval.efficiency.measure import TimedModel, measure
+from eval.efficiency.stage import efficiency_table, machine_text
 from eval.report.board import measurements, write_board
+from eval.settings import Efficiency
+from eval.stages import run_efficiency
 from eval.store.files import InputError
+from eval.store.manifest import REPOSITORY
 from mamtra.tts import Synthesizer
+from settings import SettingsError, typed_settings
+from tests.eval.stored import put_evaluation
 
 
 class Clock:
@@ -100,14 +103,14 @@ def test_a_model_speaks_as_many_tokens_as_asked_and_its_state_has_the_closed_for
 
 def command(world, *words):
     """evaluate.py stage=efficiency, without a process of its own."""
-    with initialize_config_dir(str(Path(evaluate.__file__).parent / "configs"), version_base="1.3"):
+    with initialize_config_dir(str(REPOSITORY / "configs"), version_base="1.3"):
         config = compose(
             "evaluate", overrides=["stage=efficiency", f"system.codec={world}", *words]
         )
-    return evaluate.run(OmegaConf.to_container(config, resolve=True), Console(quiet=True))
+    return run_efficiency(typed_settings(Efficiency, config), Console(quiet=True))
 
 
-SETTINGS = ("efficiency.contexts=[16,32]", "efficiency.n_tokens=3", "efficiency.rounds=3")
+SETTINGS = ("contexts=[16,32]", "n_tokens=3", "rounds=3")
 
 
 def test_the_command_writes_what_the_board_shows(tiny_world, tmp_path):
@@ -132,18 +135,18 @@ def test_the_command_writes_what_the_board_shows(tiny_world, tmp_path):
     [
         (["model=recordings"], "no language model to measure"),
         (["model=nowhere"], "no such model folder"),
-        (["model={world}/teacher", "efficiency.rounds=1"], "at least 2 tokens and 3 rounds"),
-        (["model={world}/teacher", "efficiency.rounds=null"], "at least 2 tokens and 3 rounds"),
-        (["model={world}/teacher", "efficiency.n_tokens=1"], "at least 2 tokens and 3 rounds"),
-        (["model={world}/teacher", "efficiency.contexts=256"], "a list of lengths"),
-        (["model={world}/teacher", "efficiency.contexts=[3]"], "a list of lengths"),
+        (["model={world}/teacher", "rounds=1"], "at least 2 tokens and 3 rounds"),
+        (["model={world}/teacher", "rounds=null"], "rounds=None: should be a valid integer"),
+        (["model={world}/teacher", "n_tokens=1"], "at least 2 tokens and 3 rounds"),
+        (["model={world}/teacher", "contexts=256"], "contexts=256: should be a valid array"),
+        (["model={world}/teacher", "contexts=[3]"], "a list of lengths"),
         (["model={world}/teacher", "system.codec={world}/teacher"], "no codec in"),
         (["model={world}/teacher", "baseline=x"], "baseline 'x' is not among"),
     ],
 )
 def test_what_cannot_be_measured(tiny_world, tmp_path, words, fault):
     words = [word.format(world=tiny_world) for word in words]
-    with pytest.raises(InputError, match=fault):
+    with pytest.raises((InputError, SettingsError), match=fault):
         command(tiny_world, *words, f"out={tmp_path}")
 
 
@@ -163,17 +166,11 @@ def test_the_table_keeps_names_and_numbers_in_80_characters():
 
 
 def test_the_board_shows_it(tmp_path):
-    folder = tmp_path / "results/a"
-    folder.mkdir(parents=True)
     row = {"utterance": "u", "prompt": "p", "status": "ok", "text": "t", "transcript": "t"}
     row |= {"substitutions": 0, "deletions": 0, "insertions": 0, "reference_words": 1, "wer": 0.0}
     row |= dict.fromkeys(("sim_prompt", "sim_other", "sim_recording", "mos", "n_tokens", "lm_s"))
     row |= {"flags": [], "rtf": None, "hit_max": None, "duration_s": 1.0, "guarded_errors": 0}
-    (folder / "scores.jsonl").write_text(json.dumps(row | {"detail": ""}) + "\n")
-    (folder / "system.json").write_text('{"kind": "wavs", "source": "."}')
-    rules = {"profile": "seedtts", "language": "en", "asr": "a", "sha256": "p" * 8}
-    scored = {"protocol": rules, "test_set": "t", "seed_index": 0}
-    (folder / "scored.json").write_text(json.dumps(scored))
+    put_evaluation(tmp_path / "results", "a", [row | {"detail": ""}])
     row = {"system": "a<b", "context": 256, "first_token_s": 0.1, "tokens_per_s": 100.0}
     row |= {"tokens_per_s_low": 90.0, "tokens_per_s_high": 110.0, "lm_rtf": 0.3, "codec_rtf": 0.1}
     row |= {"state_bytes": 1000, "peak_allocated_bytes": None}

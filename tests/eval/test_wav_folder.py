@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,8 +14,9 @@ import pytest
 import soundfile
 from rich.console import Console
 
+from eval.store.evaluations import read_evaluation
 from eval.store.files import InputError
-from eval.synthesis.build import wav_system
+from eval.synthesis.build import name_systems, wav_system
 from eval.testset import parse_shard, read_meta
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,10 +48,22 @@ runpy.run_path(sys.argv[0] + "/evaluate.py", run_name="__main__")
 
 def evaluate(*arguments: str) -> subprocess.CompletedProcess:
     start = OFFLINE.replace("sys.argv[0]", repr(str(ROOT)))
-    command = [sys.executable, "-c", start, f"limit={LIMIT}", "mos=null", "threads=1"]
-    return subprocess.run(
-        [*command, "testset.tokens=null", *arguments], capture_output=True, text=True, cwd=ROOT
-    )
+    scoring = [f"limit={LIMIT}", "mos=null", "testset.tokens=null"]
+    command = [sys.executable, "-c", start, "threads=1"]
+    if not any(argument.startswith("stage=") for argument in arguments):
+        command += scoring
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=ROOT)
+
+
+def cached(path: Path) -> int:
+    """Values in a cache of metric values, 0 while it is not there."""
+    if not path.is_file():
+        return 0
+    with sqlite3.connect(path) as cache:
+        try:
+            return cache.execute("SELECT count(*) FROM value WHERE key LIKE 'asr-%'").fetchone()[0]
+        except sqlite3.OperationalError:
+            return 0
 
 
 @pytest.mark.weights
@@ -60,14 +74,18 @@ def test_a_folder_of_wavs_from_validation_to_comparison(wavs, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     table = pd.read_csv(first / "leaderboard.csv")
     assert list(table["system"]) == ["F5-TTS"] and table["wer_corpus"][0] < 0.25
-    scores = (first / "F5-TTS/scores.jsonl").read_bytes()
+    [scored] = read_evaluation(first)
 
-    # Two shards of the same, from the same cache: no model is called, and the bytes are the same.
+    # Two shards of the same, from the same cache: no model is called, and the rows are the same.
     second = tmp_path / "sharded"
     for shard in ("1/2", "0/2"):
+        unready = evaluate("stage=report", f"out={second}")
+        assert unready.returncode == 2, unready.stdout
         part = evaluate(f"wavs={wavs}", "name=F5-TTS", f"out={second}", cache, f"shard={shard}")
         assert part.returncode == 0 and "0 model calls" in part.stdout, part.stdout
-    assert (second / "F5-TTS/scores.jsonl").read_bytes() == scores
+    [sharded] = read_evaluation(second)
+    assert sharded.rows == scored.rows and sharded.recipes == scored.recipes
+    assert evaluate("stage=report", f"out={second}").returncode == 0
 
     broken = tmp_path / "broken"
     shutil.copytree(wavs, broken)
@@ -86,7 +104,9 @@ def test_a_folder_of_wavs_from_validation_to_comparison(wavs, tmp_path):
     compared = pd.read_csv(tmp_path / "results/compare.csv")
     assert compared["system"][0] == "half" and compared["wer_difference"][0] > 0.2
     manifest = json.loads((first / "manifest.json").read_text())
-    assert manifest["protocol"]["profile"] == "seedtts" and len(manifest["meta_sha256"]) == 64
+    facts = manifest["systems"]["F5-TTS"]
+    assert facts["metrics"]["wer"]["profile"] == "seedtts" and len(facts["meta_sha256"]) == 64
+    assert manifest["runs"][0]["settings"]["limit"] == LIMIT and manifest["runs"][0]["git"]
 
 
 @pytest.mark.weights
@@ -105,14 +125,16 @@ def test_a_killed_evaluation_ends_with_the_same_bytes(wavs, tmp_path):
     subprocess.run(command("whole"), check=True, capture_output=True, cwd=ROOT)
     running = subprocess.Popen(command("cut"), stdout=subprocess.DEVNULL, cwd=ROOT)
     for _ in range(600):  # until a transcript or two are there
-        if len(list((tmp_path / "cut-cache").glob("asr-*/*/*.json"))) >= 2:
+        if cached(tmp_path / "cut-cache/metrics.sqlite") >= 2:
             break
         time.sleep(0.1)
     running.kill()
     assert running.wait() == -9 and not (tmp_path / "cut/leaderboard.csv").exists()
     done = subprocess.run(command("cut"), check=True, capture_output=True, text=True, cwd=ROOT)
     assert ", 0 model calls" not in done.stdout and "model calls" in done.stdout
-    for name in ("leaderboard.csv", "leaderboard.md", "x/scores.jsonl"):
+    [cut], [whole] = read_evaluation(tmp_path / "cut"), read_evaluation(tmp_path / "whole")
+    assert cut.rows == whole.rows and cut.recipes == whole.recipes
+    for name in ("leaderboard.csv", "leaderboard.md"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from studies import grid as grid_module
 from eval.store.files import InputError
+from studies import grid as grid_module
 from studies.grid import (
     Cell,
     Stage,
@@ -26,7 +26,8 @@ A, M = "attention", "mamba"
 
 # Stands for training and evaluation: leaves what they leave, and a line in `calls`.
 SCRIPT = """
-import json, pathlib, sys, time
+import pathlib, sys, time
+from tests.eval.stored import put_evaluation
 work, errors = pathlib.Path(sys.argv[1]), [int(n) for n in sys.argv[2].split(",")]
 with (work.parents[1] / "calls").open("a") as calls:
     calls.write(work.name + chr(10))
@@ -36,7 +37,7 @@ time.sleep(float(sys.argv[3]))
 (work / "eval/student").mkdir(parents=True, exist_ok=True)
 rows = [{"utterance": str(i), "wer": e / 10, "substitutions": e, "deletions": 0, "insertions": 0,
          "reference_words": 10, "prompt": f"p{i % 3}"} for i, e in enumerate(errors)]
-(work / "eval/student/scores.jsonl").write_text("".join(json.dumps(r) + chr(10) for r in rows))
+put_evaluation(work / "eval", "student", rows)
 wer = sum(errors) / 10 / len(errors)
 (work / "eval/leaderboard.csv").write_text(
     "system,layer_plan,wer_corpus,wer_difference" + chr(10) + f"student,x,{wer}," + chr(10))

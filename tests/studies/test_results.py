@@ -10,6 +10,7 @@ import pytest
 from eval.store.files import InputError
 from studies.figures import ce_wer_scatter, heat_map, pivot
 from studies.results import main, publish, read_results
+from tests.eval.stored import put_evaluation
 
 WORDS = [4, 6, 5]
 
@@ -32,11 +33,11 @@ def add_work(grid, work, errors, ce=2.7):
         }
         for i, (n, words) in enumerate(zip(errors, WORDS, strict=True))
     ]
-    scores = "".join(json.dumps(row) + "\n" for row in rows)
-    (folder / "eval/student/scores.jsonl").write_text(scores)
+    put_evaluation(folder / "eval", "student", rows)
     wer = sum(n or 0 for n in errors) / sum(WORDS)
     (folder / "eval/leaderboard.csv").write_text(f"system,wer_corpus,ce\nstudent,{wer},{ce}\n")
-    (folder / "eval/manifest.json").write_text('{"meta_sha256": "m", "metrics": {"asr": "k"}}')
+    manifest = {"systems": {"student": {"meta_sha256": "m", "metrics": {"wer": {"asr": "k"}}}}}
+    (folder / "eval/manifest.json").write_text(json.dumps(manifest))
     (folder / "run/metrics.csv").write_text("step,loss,val_ce\n1,3.5,\n2,,2.5\n")
     (folder / "run/config.json").write_text('{"settings": {"steps": 2}, "input_sha256": {}}')
     done = {"status": "done", "error": None, "version": "v", "train_s": 5.0, "evaluate_s": 2.0}

@@ -1,6 +1,5 @@
 """Paired comparisons over finished evaluations, written by hand."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +10,14 @@ from rich.console import Console
 from eval.analysis.compare import AS_GOOD, BETTER, OPEN, WORSE, compare
 from eval.store.evaluations import find_evaluations
 from eval.store.files import InputError
+from tests.eval.stored import put_evaluation
 
 QUIET = Console(quiet=True)
 WORDS, UTTERANCES, PROMPTS = 8, 200, 40
 
 
-def evaluation(root: Path, run: str, name: str, errors, seed=0, protocol="p", test_set="t"):
-    """The files that evaluate.py leaves of one system; `errors` one number per utterance, None for no rate."""
-    folder = root / run / name
-    folder.mkdir(parents=True)
+def evaluation(root: Path, run: str, name: str, errors, seed=0, profile="p", test_set="t"):
+    """What evaluate.py leaves of one system; `errors` one number per utterance, None for no rate."""
     rows = [
         {
             "utterance": f"u{i}",
@@ -32,11 +30,8 @@ def evaluation(root: Path, run: str, name: str, errors, seed=0, protocol="p", te
         }
         for i, e in enumerate(errors)
     ]
-    (folder / "scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "system.json").write_text('{"kind": "model"}')
-    rules = {"profile": protocol, "sha256": protocol}
-    scored = {"protocol": rules, "test_set": test_set, "seed_index": seed}
-    (folder / "scored.json").write_text(json.dumps(scored))
+    recipes = {"wer": {"profile": profile}}
+    put_evaluation(root / run, name, rows, seed=seed, test_set=test_set, recipes=recipes)
 
 
 def drawn(seed: int, rate: float) -> list[int]:
@@ -105,9 +100,9 @@ def test_utterances_without_a_rate_are_left_out_of_both(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"protocol": "q"}, "different protocols .profile: p and q"),
+        ({"profile": "q"}, "different recipes of wer .profile: p and q"),
         ({"test_set": "v"}, "different test sets"),
-        ({"errors": [0] * 7}, "200 and 7 utterances"),
+        ({"errors": [0] * 7}, "different utterances of a test set .200 and 7"),
         ({"name": "teacher", "run": "c"}, "are both called 'teacher' with seed 0"),
     ],
 )
@@ -127,6 +122,6 @@ def test_missing_and_damaged_results(tmp_path):
         compare(tmp_path, "none", QUIET, margin=0.005)
     with pytest.raises(InputError, match="nothing to compare"):
         compare(tmp_path, "teacher", QUIET, margin=0.005)
-    (tmp_path / "a/teacher/scored.json").write_text("{ ha")
-    with pytest.raises(InputError, match=r"scored\.json is missing or damaged"):
+    (tmp_path / "a/evaluation.sqlite").write_text("{ ha" * 1000)
+    with pytest.raises(InputError, match=r"evaluation\.sqlite: not a store of evaluations"):
         find_evaluations(tmp_path)

@@ -1,7 +1,5 @@
 """Errors by length of the text: the slope over the number of words, and paired differences by bin."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +8,7 @@ from rich.console import Console
 from eval.analysis.compare import compare
 from eval.analysis.lengths import bin_differences, length_bins, slope_of
 from eval.analysis.statistics import length_slope
+from tests.eval.stored import put_evaluation
 
 RNG = np.random.default_rng(0)
 WORDS = np.tile([1, 2, 4, 8, 16, 32, 64], 60)
@@ -105,14 +104,7 @@ def test_compare_reports_slope_and_bins(tmp_path):
     base = errors_at(lambda n: 0.05 + 0 * n)
     worse = base + RNG.binomial(WORDS, np.clip(0.03 * np.log2(WORDS), 0, 1))
     for name, errors in (("teacher", base), ("student", worse)):
-        folder = tmp_path / name / name
-        folder.mkdir(parents=True)
-        (folder / "scores.jsonl").write_text(
-            "".join(json.dumps(row) + "\n" for row in rows(errors))
-        )
-        (folder / "system.json").write_text('{"kind": "model"}')
-        rules = {"protocol": {"sha256": "p"}, "test_set": "t", "seed_index": 0}
-        (folder / "scored.json").write_text(json.dumps(rules))
+        put_evaluation(tmp_path / name, name, rows(errors))
     [one] = compare(tmp_path, "teacher", Console(quiet=True), margin=0.005)
     assert one.slope.low < 0.03 < one.slope.high and one.slope.low > 0
     bins = pd.read_csv(tmp_path / "lengths.csv")

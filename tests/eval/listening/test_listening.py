@@ -13,7 +13,9 @@ from rich.console import Console
 from eval.listening.listening import analyse, crossed_mean, write_test
 from eval.store.files import InputError
 
-_spec = importlib.util.spec_from_file_location("board", Path(__file__).parents[1] / "report/test_board.py")
+_spec = importlib.util.spec_from_file_location(
+    "board", Path(__file__).parents[1] / "report/test_board.py"
+)
 board = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(board)
 QUIET = Console(quiet=True)

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from eval.report.board import grid_of, make_groups, write_board
 from eval.store.evaluations import find_evaluations
+from tests.eval.stored import put_evaluation
 
 QUIET = Console(quiet=True)
 EVIL = "<b>x & 'y'"
@@ -71,17 +72,9 @@ def evaluation(
             (folder / "wavs").mkdir(exist_ok=True)
             tone = 0.3 * np.sin(0.05 * np.arange(16_000))
             soundfile.write(folder / f"wavs/u{i}.wav", tone, 16_000)
-    (folder / "scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    card = {"kind": "model", "layer_plan": list(plan), "n_parameters": 5_000_000}
-    (folder / "system.json").write_text(json.dumps(card))
-    rules = {
-        "profile": "seedtts",
-        "language": "en",
-        "asr": f"asr-{protocol}",
-        "sha256": protocol * 9,
-    }
-    scored = {"protocol": rules, "test_set": "t", "seed_index": seed}
-    (folder / "scored.json").write_text(json.dumps(scored))
+    card = {"layer_plan": list(plan), "n_parameters": 5_000_000}
+    recipes = {"wer": {"profile": "seedtts", "language": "en", "asr": f"asr-{protocol}"}}
+    put_evaluation(folder.parent, name, rows, seed=seed, recipes=recipes, card=card)
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ import soundfile
 from eval.analysis.summary import leaderboard_line
 from eval.report.curves import curves_svg, read_curves
 from eval.report.page import SystemResult, audio_data_uri, write_report
+from eval.store.evaluations import read_evaluation
+from tests.eval.stored import WER, put_evaluation
 
 EVIL = '<script>alert("x")</script> & co'
 
@@ -51,20 +53,21 @@ def page(tmp_path):
     results = []
     for system, plan in (("teacher", ["attention"] * 4), (EVIL, ["attention", "mamba"] * 2)):
         folder = tmp_path / f"s{len(results)}"
-        (folder / "wavs").mkdir(parents=True)
+        (folder / "x/wavs").mkdir(parents=True)
         rows = []
         for i in range(3):
             wave = 0.3 * np.sin(np.arange(4800) * 0.1 * (i + 1))
-            soundfile.write(folder / "wavs" / f"u{i}.wav", wave, 16000)
+            soundfile.write(folder / "x/wavs" / f"u{i}.wav", wave, 16000)
             rows.append(row(f"u{i}", f"say {EVIL} now", f"say {EVIL} wow", 1))
         card = {"layer_plan": plan, "n_parameters": 1000, "ce": 3.0, "ce_shuffled": 4.5}
-        card["protocol"] = {"profile": "seedtts", "language": "en"}
-        line = leaderboard_line(system, card, rows)
+        put_evaluation(folder, "x", rows, recipes={"wer": WER | {"asr": EVIL}}, card=card)
+        [one] = read_evaluation(folder)
+        line = leaderboard_line(system, one.card, one.rows)
         metrics = tmp_path / "metrics.csv"
         metrics.write_text("step,loss,ce,val_loss\n10,3.0,2.0,\n20,2.5,1.5,\n20,,,2.4\n")
         svg = curves_svg(read_curves(metrics))
-        results.append(SystemResult(line, card, rows, folder / "wavs", svg, str(metrics)))
-    paths = write_report(results, tmp_path, title=EVIL, facts={"set": EVIL}, n_examples=2)
+        results.append(SystemResult(line, one, svg, str(metrics)))
+    paths = write_report(results, tmp_path, title=EVIL, n_examples=2)
     return paths[2]
 
 

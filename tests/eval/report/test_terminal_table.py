@@ -6,7 +6,7 @@ from rich.console import Console
 
 from eval.analysis.statistics import Interval
 from eval.analysis.summary import Line
-from eval.pipeline import rich_table
+from eval.report.terminal import leaderboard_table
 
 
 def line(system, **changes):
@@ -39,7 +39,7 @@ def line(system, **changes):
 
 def rendered(lines, width=80):
     console = Console(file=io.StringIO(), width=width)
-    console.print(rich_table(lines, "t"))
+    console.print(leaderboard_table(lines, "t"))
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 

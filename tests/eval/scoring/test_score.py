@@ -1,6 +1,6 @@
 """Scoring with counting stand-ins for the metric models: statuses, caching, isolation of faults."""
 
-import json
+import sqlite3
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +10,7 @@ import soundfile
 from eval.metrics.weights import Unavailable
 from eval.scoring.row import STATUSES
 from eval.store.files import InputError
-from tests.eval.scored_world import RATE_HZ, BatchASR, CountingASR, items, run, tone
+from tests.eval.scored_world import RATE_HZ, BatchASR, CountingASR, items, run, stored, tone
 
 
 def test_good_rows_carry_every_metric(world):
@@ -20,17 +20,16 @@ def test_good_rows_carry_every_metric(world):
     assert rows[0]["sim_prompt"] == pytest.approx(1.0) and rows[0]["sim_other"] < 0.9
     assert rows[0]["mos"] == pytest.approx(3.0, abs=0.01)
     assert rows[0]["transcript"] == "hello world"
-    written = (world / "out" / "scores.jsonl").read_text().splitlines()
-    assert [json.loads(line)["utterance"] for line in written] == ["a", "b", "c"]
+    assert stored(world) == rows and [row["utterance"] for row in rows] == ["a", "b", "c"]
 
 
-def test_a_second_run_calls_no_model_and_writes_the_same_bytes(world):
+def test_a_second_run_calls_no_model_and_writes_the_same_rows(world):
     run(world, items(world))
-    first = (world / "out" / "scores.jsonl").read_bytes()
+    first = stored(world)
     asr = CountingASR()
     _, scorers = run(world, items(world), asr)
     assert scorers.cache.calls == 0 and asr.calls == 0
-    assert (world / "out" / "scores.jsonl").read_bytes() == first
+    assert stored(world) == first
 
 
 def test_a_changed_wav_is_scored_again_and_a_damaged_cache_entry_is_recomputed(world):
@@ -39,10 +38,10 @@ def test_a_changed_wav_is_scored_again_and_a_damaged_cache_entry_is_recomputed(w
     asr = CountingASR()
     run(world, items(world), asr)
     assert asr.calls == 1
-    entry = next((world / "cache" / CountingASR.key).rglob("*.json"))
-    entry.write_text("{ half")
+    with sqlite3.connect(world / "cache/metrics.sqlite") as cache:
+        cache.execute("UPDATE value SET value = '{ half' WHERE key = ?", (CountingASR.key,))
     run(world, items(world), asr)
-    assert asr.calls == 2
+    assert asr.calls == 1 + 3  # a, b and c: equal clips have different hashes now
 
 
 def damage(path, kind):
@@ -97,25 +96,26 @@ def test_a_failed_synthesis_says_so(world):
 
 
 @pytest.mark.parametrize("n_shards", [1, 2, 3, 7])
-def test_shards_merge_into_the_same_bytes_and_lose_nothing(world, n_shards):
+def test_shards_leave_the_rows_of_one_process_and_lose_nothing(world, n_shards):
     run(world, items(world))
-    whole = (world / "out/scores.jsonl").read_bytes()
-    (world / "out/scores.jsonl").unlink()
-    found = [run(world, items(world), shard=(i, n_shards))[0] for i in reversed(range(n_shards))]
-    assert [rows is None for rows in found] == [True] * (n_shards - 1) + [False]
-    assert (world / "out/scores.jsonl").read_bytes() == whole
+    whole = stored(world)
+    (world / "out/evaluation.sqlite").unlink()
+    for i in reversed(range(n_shards)):
+        if i < n_shards - 1 and i < len(whole) - 1:  # a shard without items adds none
+            with pytest.raises(InputError, match=r"not ready|not scored"):
+                stored(world)
+        run(world, items(world), shard=(i, n_shards))
+    assert stored(world) == whole
 
 
-def test_stale_shards_do_not_merge(world):
+def test_shards_of_different_profiles_are_not_one_result(world):
     for i in range(2):
         run(world, items(world), shard=(i, 2))
-    whole = (world / "out/scores.jsonl").read_bytes()
-    # Another profile, then other wavs: the other shard's rows are of what was before.
-    assert run(world, items(world), profile="f5", shard=(0, 2))[0] is None
-    soundfile.write(world / "out/wavs/b.wav", tone(300), RATE_HZ)
-    assert run(world, items(world), shard=(0, 2))[0] is None
-    assert (world / "out/scores.jsonl").read_bytes() == whole
-    assert run(world, items(world), shard=(1, 2))[0] is not None
+    run(world, items(world), profile="f5", shard=(0, 2))
+    with pytest.raises(InputError, match=r"not ready.*profile: (f5|seedtts) and (f5|seedtts)"):
+        stored(world)
+    run(world, items(world), profile="f5", shard=(1, 2))
+    assert len(stored(world)) == 3
 
 
 class NoWeights(CountingASR):
@@ -128,7 +128,8 @@ class NoWeights(CountingASR):
 def test_a_model_that_cannot_be_had_stops_the_run(world):
     with pytest.raises(InputError, match="give a folder"):
         run(world, items(world), NoWeights())
-    assert not (world / "out/scores.jsonl").exists()
+    with pytest.raises(InputError, match="not scored yet"):
+        stored(world)
 
 
 def test_a_list_without_prompts_has_no_similarity_and_no_fault(world):
@@ -145,10 +146,11 @@ def test_one_sample_and_sides_that_cancel_out_are_no_speech(world):
     assert [row["status"] for row in rows] == ["empty", "silent", "ok"]
 
 
-def test_shards_of_another_list_are_refused(world):
+def test_shards_of_another_list_are_not_one_result(world):
     run(world, items(world), shard=(0, 2))
-    with pytest.raises(InputError, match="delete scores"):
-        run(world, items(world, "ab"), shard=(1, 2))
+    run(world, items(world, "ab"), shard=(1, 2))
+    with pytest.raises(InputError, match="1 of 2 utterances are scored"):
+        stored(world)
 
 
 def test_another_profile_asks_no_model_and_counts_its_own_way(world):

@@ -1,10 +1,6 @@
-"""stage=efficiency: speed and memory of models, measured in turns in one run.
-
-    <out>/efficiency.json   machine, settings, one row per system and context length
-    <out>/efficiency.csv    the rows, for notebooks
+"""Speed and memory of models: in every round each model has its turn at each context length.
 
 Absolute times hold for one machine at one time; ratios between systems of one run are what can be compared.
-Rows of different runs are never in one table.
 """
 
 from __future__ import annotations
@@ -12,25 +8,15 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from statistics import median
-from typing import Any, Protocol
+from typing import Protocol
 
-import pandas as pd
 import torch
-from rich.console import Console
-from rich.table import Table
 
-from eval.progress import progress_bar
-from eval.report.terminal import number_table
-from eval.store.files import InputError, sha256_json, write_json, write_text
-from eval.store.manifest import device_description, git_state, package_versions
-from eval.synthesis.model_voicer import check_model_folder
-from eval.synthesis.systems import CODEC, RECORDINGS
+from mamtra.lm.stream import stream_tokens
 from mamtra.tts import Synthesizer
 
-FILE = "efficiency.json"
 SPECIAL = 2  # positions of sos and task
 
 
@@ -90,8 +76,6 @@ class TimedModel:
         self.voice = self.codec.voice(0.1 * noise)
 
     def speak(self, context: int, n_tokens: int) -> Iterator[int]:
-        from mamtra.lm.stream import stream_tokens
-
         generator = torch.Generator().manual_seed(context)
         n_text = max(context // 5, 1)
         text = torch.randint(self.lm.text_vocab, (n_text,), generator=generator).tolist()
@@ -202,114 +186,3 @@ def _summary(
         peak_allocated_bytes=peak[0],
         peak_reserved_bytes=peak[1],
     )
-
-
-def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings, once they measure something; InputError otherwise."""
-    contexts, n_tokens, rounds = (given[name] for name in ("contexts", "n_tokens", "rounds"))
-    if (
-        not isinstance(contexts, list)
-        or not contexts
-        or not all(isinstance(n, int) and n >= 2 + SPECIAL for n in contexts)
-    ):
-        raise InputError(
-            f"efficiency.contexts={contexts}: a list of lengths of at least {2 + SPECIAL} positions, "
-            "such as [256,512]"
-        )
-    if not isinstance(n_tokens, int) or n_tokens < 2 or not isinstance(rounds, int) or rounds < 3:
-        raise InputError(
-            f"efficiency.n_tokens={n_tokens} efficiency.rounds={rounds}: at least 2 tokens and 3 rounds"
-        )
-    return {"contexts": contexts, "n_tokens": n_tokens, "rounds": rounds}
-
-
-def efficiency(models: Mapping[str, str], s: Mapping[str, Any], console: Console) -> Path:
-    """Measure the models of a configuration, write and print the table; returns efficiency.json.
-
-    Raises:
-        InputError: no models, one that is no model, or settings that measure nothing.
-    """
-    settings = _settings(s["efficiency"])
-    unfit = [name for name, path in models.items() if path in (RECORDINGS, CODEC)]
-    if unfit:
-        raise InputError(f"{', '.join(unfit)}: there is no language model to measure")
-    for path in models.values():
-        check_model_folder(Path(path))
-    baseline, out = s["baseline"], Path(s["out"])
-    if baseline is not None and baseline not in models:
-        raise InputError(f"baseline {baseline!r} is not among: {', '.join(models)}")
-    torch.set_num_threads(s["threads"])
-    codec = Path(s["system"]["codec"])
-    try:
-        systems = {
-            name: TimedModel(Synthesizer.load(path, codec, device=s["device"]))
-            for name, path in models.items()
-        }
-    except (ValueError, FileNotFoundError) as error:
-        raise InputError(str(error)) from error
-    with progress_bar(console) as bar:
-        total = len(systems) * len(settings["contexts"]) * (settings["rounds"] + 1)
-        task = bar.add_task("efficiency", total=total)
-        rows = measure(systems, **settings, device=s["device"], advance=lambda: bar.advance(task))
-    machine = device_description(s["device"])
-    content = {
-        "machine": machine,
-        "fingerprint": sha256_json([machine, package_versions()["torch"]])[:8],
-        "settings": dict(settings),
-        "baseline": baseline,
-        "models": dict(models),
-        "git": git_state(),
-        "packages": package_versions(),
-        "rows": [asdict(row) for row in rows],
-    }
-    write_json(out / FILE, content)
-    write_text(out / "efficiency.csv", pd.DataFrame(content["rows"]).to_csv(index=False))
-    console.print(efficiency_table(content))
-    console.print(f"-> {out / FILE}\n-> {out / 'efficiency.csv'}", soft_wrap=True)
-    return out / FILE
-
-
-COLUMNS = (
-    *("system", "context", "first ms", "tokens/s", "range", "x base", "RTF LM", "RTF codec"),
-    *("state kB", "peak MB"),
-)
-
-
-def efficiency_cells(content: Mapping[str, Any]) -> list[list[str]]:
-    """The rows of an efficiency.json as text, in the order of COLUMNS."""
-    rows, base = content["rows"], content["baseline"]
-    rates = {row["context"]: row["tokens_per_s"] for row in rows if row["system"] == base}
-
-    def cells(row: Mapping[str, Any]) -> list[str]:
-        rate, peak = row["tokens_per_s"], row["peak_allocated_bytes"]
-        return [
-            row["system"],
-            str(row["context"]),
-            f"{1e3 * row['first_token_s']:.1f}",
-            f"{rate:.0f}",
-            f"{row['tokens_per_s_low']:.0f}-{row['tokens_per_s_high']:.0f}",
-            f"{rate / rates[row['context']]:.2f}" if rates else "–",
-            f"{row['lm_rtf']:.3f}",
-            f"{row['codec_rtf']:.3f}",
-            f"{row['state_bytes'] / 1e3:,.0f}",
-            "–" if peak is None else f"{peak / 1e6:,.0f}",
-        ]
-
-    return [cells(row) for row in rows]
-
-
-def machine_text(content: Mapping[str, Any]) -> str:
-    """One line that names the machine of a measurement."""
-    machine = content["machine"]
-    device = machine["device"] if machine["device"] != "cpu" else machine["processor"]
-    used = f"{machine['torch_threads']} threads, torch {content['packages']['torch']}"
-    return f"{device}, {used}, machine {content['fingerprint']}"
-
-
-def efficiency_table(content: Mapping[str, Any]) -> Table:
-    """For a terminal of 80 characters: what the files and the board have besides is left out."""
-    shown = [
-        n for n, header in enumerate(COLUMNS) if header not in ("range", "RTF codec", "peak MB")
-    ]
-    rows = [[cells[n] for n in shown] for cells in efficiency_cells(content)]
-    return number_table(machine_text(content), [COLUMNS[n] for n in shown], rows)

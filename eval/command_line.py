@@ -1,0 +1,103 @@
+"""Command lines of evaluate.py: which keys a stage has, what they mean, and values taken as they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+from omegaconf import DictConfig
+
+from eval.stages import STAGES
+from eval.store.files import InputError
+from eval.store.manifest import REPOSITORY
+
+CONFIGS = REPOSITORY / "configs"
+# Free text, names and paths: taken as they are, whatever characters they have.
+LITERAL = (
+    *(
+        "text",
+        "prompt",
+        "prompt_text",
+        "name",
+        "title",
+        "baseline",
+        "model",
+        "wavs",
+        "out",
+        "cache",
+    ),
+    *("results", "ratings", "key", "asr", "speaker", "mos"),
+)
+READ_BY_HYDRA = re.compile(r"""null|[\[{].*|'.*'|".*"|""", re.DOTALL)
+
+
+def split_literals(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """(what Hydra reads, free text by key). Hydra's grammar would break at commas, quotes and brackets."""
+    kept, literal = [], {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if equals and name in LITERAL and not READ_BY_HYDRA.fullmatch(value):
+            literal[name] = value
+        else:
+            kept.append(argument)
+    return kept, literal
+
+
+def put_literals(config: DictConfig, literal: Mapping[str, str]) -> None:
+    """Set free text in a composed configuration; `${` is text there too."""
+    for name, value in literal.items():
+        config[name] = value.replace("${", r"\${")
+
+
+def parts_of(stage: str) -> dict[str, str]:
+    """The files that a stage's keys stand in: name -> text, its own first.
+
+    Raises InputError, naming the valid ones, for another stage.
+    """
+    if stage not in STAGES:
+        raise InputError(f"unknown stage {stage!r}; valid: {', '.join(STAGES)}")
+    texts = {stage: _text(CONFIGS / "stage" / f"{stage}.yaml")}
+    for part in yaml.safe_load(texts[stage]).get("defaults", ()):
+        if isinstance(part, str) and part != "_self_":
+            texts[part] = _text(CONFIGS / "stage" / f"{part}.yaml")
+    return texts
+
+
+def groups_of(texts: Mapping[str, str]) -> dict[str, list[str]]:
+    """The configuration groups that a stage chooses from, with their options."""
+    names = re.findall(r"^  - /(\w+):", "\n".join(texts.values()), re.MULTILINE)
+    return {name: sorted(path.stem for path in (CONFIGS / name).glob("*.yaml")) for name in names}
+
+
+def help_of(stage: str) -> str:
+    """The keys of a stage with their comments, as they stand in configs/stage."""
+    texts = parts_of(stage)
+    groups = [f"{name}: {', '.join(options)}" for name, options in groups_of(texts).items()]
+    hidden = re.compile(r"^(# @package.*|defaults:.*|  - .*|stage: .*)\n", re.MULTILINE)
+    keys = [hidden.sub("", text) for text in texts.values()]
+    return "\n".join([f"python evaluate.py stage={stage} [key=value ...]", "", *groups, "", *keys])
+
+
+def stage_of(arguments: Sequence[str]) -> str:
+    """The stage that a command line asks for."""
+    return next((a.partition("=")[2] for a in arguments if a.startswith("stage=")), "all")
+
+
+def check_keys(arguments: Sequence[str]) -> None:
+    """Raise InputError for a key that the stage does not have, with those that it has."""
+    texts = parts_of(stage_of(arguments))
+    keys = {key for text in texts.values() for key in yaml.safe_load(text)} - {"defaults"}
+    known = sorted({*keys, *groups_of(texts), "paths", "threads"})
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        # Hydra's own keys, and those with a sign in front, are its affair.
+        if equals and re.fullmatch(r"[\w.]+", name) and name.split(".")[0] not in (*known, "hydra"):
+            raise InputError(
+                f"stage={stage_of(arguments)} has no key {name}; it has: {', '.join(known)}"
+            )
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")

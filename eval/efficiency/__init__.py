@@ -1,0 +1,1 @@
+"""Speed and memory of models, measured in turns in one run."""
