@@ -147,7 +147,7 @@ def test_folders_that_will_not_do(wavs, tmp_path):
     with pytest.raises(InputError, match="holds 1 wav files, none of them of the 6"):
         wav_system("x", tmp_path / "odd", items, tmp_path, console)
     with pytest.raises(InputError, match="plain folder name"):
-        wav_system("../x", wavs, items, tmp_path, console)
+        name_systems(None, {"../x": str(wavs)})
 
 
 def test_shards():

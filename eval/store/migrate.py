@@ -1,0 +1,126 @@
+"""Results of before there was a store, into stores: python -m eval.store.migrate results=<folder>
+
+Every evaluation below <folder> (one with <system>/scores.jsonl) gets an evaluation.sqlite; the old files are
+left as they are. What they do not say is marked `unknown (migrated)`, so that rows of before are never taken for
+rows of today. A store appears whole or not at all: stop the command and run it again as you like.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from eval.store.database import FILE, Store
+from eval.store.files import InputError, read_json, read_jsonl
+
+UNKNOWN = "unknown (migrated)"
+# Rows of before have none of these.
+ADDED: Mapping[str, Any] = {"fault_class": None, "lufs": None, "words_per_s": None, "hearings": {}}
+METRICS = {"sim": "speaker", "mos": "mos"}
+
+
+def migrate(results: Path, console: Console) -> int:
+    """Migrate every old evaluation below `results`; how many there were.
+
+    Raises:
+        InputError: no old results there, or damaged ones, with the file.
+    """
+    folders = sorted({path.parents[1] for path in results.rglob("scores.jsonl")})
+    if not folders:
+        raise InputError(f"{results}: no results of an older version (<system>/scores.jsonl)")
+    for folder in folders:
+        if (folder / FILE).is_file():
+            console.print(f"{folder}: has a store already", markup=False, soft_wrap=True)
+            continue
+        names = _migrate(folder)
+        text = f"{folder}: {', '.join(names)} -> {folder / FILE}"
+        console.print(text, markup=False, soft_wrap=True)
+    return len(folders)
+
+
+def _migrate(folder: Path) -> list[str]:
+    """One evaluation; the names of its systems."""
+    scratch = folder / ".migrating"
+    (scratch / FILE).unlink(missing_ok=True)
+    scratch.mkdir(exist_ok=True)
+    names = [path.parent.name for path in sorted(folder.glob("*/scores.jsonl"))]
+    # Read whole before anything is written in its place.
+    store = Store(scratch, create=True)
+    try:
+        for name in names:
+            _migrate_system(folder / name, store)
+    finally:
+        store.close()
+    os.replace(scratch / FILE, folder / FILE)
+    scratch.rmdir()
+    return names
+
+
+def _migrate_system(folder: Path, store: Store) -> None:
+    card, scored = _whole(folder / "system.json"), _whole(folder / "scored.json")
+    rows = [_row(row) for row in read_jsonl(folder / "scores.jsonl")]
+    if not rows:
+        raise InputError(f"{folder / 'scores.jsonl'} holds no rows")
+    rules = {name: value for name, value in scored["protocol"].items() if name != "sha256"}
+    recipes: dict[str, Mapping[str, Any]] = {
+        "wer": {key: value for key, value in rules.items() if key not in METRICS.values()}
+    }
+    for metric, tool in METRICS.items():
+        if rules.get(tool):
+            recipes[metric] = {tool: rules[tool]}
+    seed = scored["seed_index"]
+    facts = {name: card[name] for name in ("model_sha256", "codec_sha256") if name in card}
+    # Old rows do not name the recipe of their speech: its hash in synth.jsonl says nothing that could be read.
+    speech = {"kind": card["kind"], "source": card["source"], **facts}
+    speech |= {"seed_index": seed, "sampling": UNKNOWN, "code": UNKNOWN}
+    store.put_system(folder.name, speech, card)
+    store.put_scores(
+        folder.name,
+        list(enumerate(rows)),
+        expected=len(rows),
+        test_set=scored["test_set"],
+        seed=seed,
+        speech_recipe=speech,
+        metric_recipes={name: {**recipe, "code": UNKNOWN} for name, recipe in recipes.items()},
+    )
+    ce = read_json(folder / "ce.json")
+    if isinstance(ce, dict) and "model_sha256" in card:
+        known = {"recipe_sha256": ce.pop("recipe", None), "code": UNKNOWN}
+        store.put_cross_entropy(card["model_sha256"], known, ce)
+
+
+def _row(old: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of before with the columns of today; its cluster is the prompt's name, all that it says."""
+    prompt = old["prompt"]
+    return {**old, **ADDED, "voice": prompt or old["utterance"]}
+
+
+def _whole(path: Path) -> dict[str, Any]:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is missing or damaged: that evaluation cannot be migrated")
+    return content
+
+
+def main() -> None:
+    """The command line."""
+    key, _, value = sys.argv[1].partition("=") if len(sys.argv) == 2 else ("", "", "")
+    if key != "results" or not value:
+        sys.exit(__doc__)
+    console = Console()
+    try:
+        count = migrate(Path(value), console)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped; run the same command to go on")
+    console.print(f"{count} evaluations; the old files are no longer read and may be deleted")
+
+
+if __name__ == "__main__":
+    main()

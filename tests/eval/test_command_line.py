@@ -1,0 +1,83 @@
+"""evaluate.py's command line: free text as the shell passes it, keys of a stage, their help."""
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+
+from eval.command_line import (
+    CONFIGS,
+    check_keys,
+    help_of,
+    parts_of,
+    put_literals,
+    split_literals,
+)
+from eval.stages import STAGES
+from eval.store.files import InputError
+from settings import typed_settings
+
+
+def settings_of(*arguments: str):
+    """What a stage is given for the arguments of a shell."""
+    check_keys(arguments)
+    read, literal = split_literals(arguments)
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("evaluate", overrides=read)
+    put_literals(config, literal)
+    return typed_settings(STAGES[config.stage][0], config)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Hello, world",
+        "It's [hers] {not} his",
+        'she said "no", twice = 2',
+        "a\u00a0no-break and a zero\u200bwidth space",
+        "${not.an.interpolation} $5",
+        "back\\slash, (brackets) # and %",
+        "5",
+        "true",
+    ],
+)
+def test_free_text_is_taken_as_it_is(text):
+    s = settings_of(f"text={text}", f"name={text}", f"prompt=/a, b/{text}.wav", f"title={text}")
+    assert (s.text, s.name, s.title, s.prompt) == (text, text, text, f"/a, b/{text}.wav")
+
+
+def test_lists_names_and_null_are_read():
+    s = settings_of("models={a: x/y, b: recordings}", "wavs=[/u/v,'/w x']", "mos=null", "limit=3")
+    assert s.models == {"a": "x/y", "b": "recordings"} and s.wavs == ["/u/v", "/w x"]
+    assert s.mos is None and s.limit == 3
+    assert settings_of("speaker=wavlm:/a b/w=1.pth").speaker == "wavlm:/a b/w=1.pth"
+    assert settings_of("device=[cuda:0,cuda:1]").only_device == "cuda:0"
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_composes_and_its_help_has_every_key_with_the_meaning_of_it(stage):
+    needed = {"ratings": ["ratings=x"]}.get(stage, [])
+    s = settings_of(f"stage={stage}", *needed)
+    assert s.stage == stage
+    text = help_of(stage)
+    for part in parts_of(stage).values():
+        for key in set(yaml.safe_load(part)) - {"defaults", "stage"}:
+            assert f"\n{key}:" in text
+    assert "# " in text and "@package" not in text and "hydra" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["stage=nope"], "unknown stage 'nope'; valid: all, synthesize"),
+        (["stage=report", "asr=x"], "stage=report has no key asr; it has: allow_partial"),
+        (["stage=compare", "system.codec=x"], "stage=compare has no key system.codec"),
+        (["ratios=1to1"], "stage=all has no key ratios"),
+    ],
+)
+def test_a_key_that_the_stage_does_not_have_is_named(arguments, message):
+    with pytest.raises(InputError, match=message):
+        check_keys(arguments)
+
+
+def test_hydras_own_keys_are_left_to_it():
+    check_keys(["stage=all", "hydra.verbose=true", "+system.sampling.top_p=0.5", "~name"])
