@@ -59,11 +59,7 @@ def within(name: str, prefix: str) -> bool:
 def forbidden(module: str, imported: set[str]) -> set[str]:
     """The project imports of `module` that the rules do not allow."""
     home = max((p for p in ALLOWED if within(module, p)), key=len)
-    ours = {
-        name
-        for name in imported
-        if name.split(".")[0] in (*PACKAGES, *TOP)
-    }
+    ours = {name for name in imported if name.split(".")[0] in (*PACKAGES, *TOP)}
     return {n for n in ours if not any(within(n, p) for p in (home, *ALLOWED[home]))}
 
 
