@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from studies import grid as grid_module
 from eval.store.files import InputError
+from studies import grid as grid_module
 from studies.grid import (
     Cell,
     Stage,
