@@ -3,14 +3,14 @@
 Writes <out>/<mode>.json, which `placement=<mode>` chooses layers by, and <out>/<mode>.svg.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 import hydra
 import torch
 from lightning import seed_everything
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import track
 
@@ -26,12 +26,12 @@ from eval.store.files import InputError, sha256_file
 from eval.synthesis.build import build_systems, name_systems
 from eval.synthesis.synthesize import synthesize
 from eval.testset import read_meta
-from lightning_modules.distill import DistillModule, Objective
+from lightning_modules.distill import DistillModule
 from lightning_modules.run_folder import RunFolder
-from lightning_modules.running import clear_errors, software, train_in
+from lightning_modules.running import TrainingLength, clear_errors, software, train_in
 from mamtra.lm.checkpoint import load_lm, model_sha256, save_lm
 from mamtra.lm.speech_lm import SpeechLM
-from mamtra.transfer.importance import (
+from mamtra.transfer.measure_layers import (
     LayerSamples,
     changed,
     cosine_samples,
@@ -40,16 +40,25 @@ from mamtra.transfer.importance import (
 )
 from mamtra.transfer.scores import ImportanceScores, LayerScore
 from mamtra.transfer.student import LAYERWISE, build_student
-from studies.importance import capped_errors, plot_scores, score_table
-from tasks import TOKENIZERS, load_teacher
+from mamtra.transfer.teacher import load_teacher
+from settings import SettingsError, plain_settings, typed
+from settings.importance import (
+    CosineSettings,
+    KlSettings,
+    ModeSettings,
+    SwapSettings,
+    WerSettings,
+)
+from studies.layer_report import capped_errors, plot_scores, score_table
+from tasks import token_data
 
 CONSOLE = Console()
+Found = tuple[list[Interval], int]  # of every layer; sequences that they were measured on
 
 
-def tokens_of(s: Any, codes: int, max_tokens: int) -> TokenDataModule:
-    batch = s["batch"] | {"max_tokens": max_tokens}
-    text = TOKENIZERS[s["text"]](s)
-    return TokenDataModule(s["paths"]["tokens"], text, codes, seed=s["seed"], **batch)
+def tokens_of(s: ModeSettings, teacher: SpeechLM, max_tokens: int) -> TokenDataModule:
+    batch = replace(s.batch, max_tokens=max_tokens)
+    return token_data(s.paths, s.text, teacher.speech_vocab, batch, s.seed)
 
 
 def layer_intervals(samples: LayerSamples) -> list[Interval]:
@@ -59,73 +68,74 @@ def layer_intervals(samples: LayerSamples) -> list[Interval]:
     return [corpus_wer_interval(sums, counts, names) for sums in samples.sums.numpy()]
 
 
-def cosine(s: Any, teacher: SpeechLM) -> tuple[list[Interval], int]:
-    batches = tokens_of(s, teacher.speech_vocab, s["batch"]["max_tokens"]).val_dataloader()
-    samples = cosine_samples(teacher, batches, s["part"], s["skip"])
+def cosine(s: CosineSettings, own: Mapping[str, Any], teacher: SpeechLM) -> Found:
+    batches = tokens_of(s, teacher, s.batch.max_tokens).val_dataloader()
+    samples = cosine_samples(teacher, batches, s.part, s.skip)
     return layer_intervals(samples), len(samples.counts)
 
 
-def swap(s: Any, teacher: SpeechLM) -> tuple[list[Interval], int]:
-    tokens = tokens_of(s, teacher.speech_vocab, s["batch"]["max_tokens"])
+def swap(s: SwapSettings, own: Mapping[str, Any], teacher: SpeechLM) -> Found:
+    tokens = tokens_of(s, teacher, s.batch.max_tokens)
     batches, found, n = list(tokens.val_dataloader()), [], 0
     for layer in track(range(teacher.sizes.n_layers), "changing layers", console=CONSOLE):
-        model = changed(teacher, layer, s["change"], tokens.calibration_batch())
+        model = changed(teacher, layer, s.change, tokens.calibration_batch())
         samples = kl_samples(teacher, model.eval(), batches)
         found += layer_intervals(samples)
         n = len(samples.counts)
     return found, n
 
 
-def wer(s: Any, teacher: SpeechLM) -> tuple[list[Interval], int]:
+def wer(s: WerSettings, own: Mapping[str, Any], teacher: SpeechLM) -> Found:
     """Speaks with each changed teacher in <out>/wer-<change>/layer-<i>; finished parts are reused."""
-    first, last = s["items"]
-    items = read_meta(Path(s["testset"]["meta"]), last)[first:]
-    folder, models = Path(s["out"]) / f"wer-{s['change']}", {"teacher": str(s["paths"]["teacher"])}
-    calibration = tokens_of(s, teacher.speech_vocab, s["batch"]["max_tokens"]).calibration_batch()
-    provenance = {"teacher_sha256": model_sha256(s["paths"]["teacher"]), "change": s["change"]}
+    first, last = s.items
+    items = read_meta(s.testset.meta, last)[first:]
+    folder, models = s.out / f"wer-{s.change}", {"teacher": str(s.paths.teacher)}
+    calibration = tokens_of(s, teacher, s.batch.max_tokens).calibration_batch()
+    provenance = {"teacher_sha256": model_sha256(s.paths.teacher), "change": s.change}
     for layer in range(teacher.sizes.n_layers):
         path = folder / "models" / f"layer-{layer:02d}"
-        save_lm(path, changed(teacher, layer, s["change"], calibration), provenance)
+        save_lm(path, changed(teacher, layer, s.change, calibration), provenance)
         models[path.name] = str(path)
-    voices = {"codec_folder": Path(s["system"]["codec"]), "sampling": s["system"]["sampling"]}
+    voices = {"codec_folder": s.system.codec, "sampling": s.system.sampling}
     systems = build_systems(
         name_systems(models),
         items,
         folder,
-        seed_index=s["seed"],
-        device=s["device"],
-        batch=s["synthesis_batch"],
+        seed_index=s.seed,
+        device=s.device,
+        batch=s.synthesis_batch,
         **voices,
     )
-    asr = WhisperASR(s["asr"], cpu_threads=s["threads"])
-    scorers = Scorers(asr, None, None, Cache(Path(s["cache"])), PROFILES["seedtts"])
-    store, list_sha256 = Store(folder), sha256_file(Path(s["testset"]["meta"]))
+    asr = WhisperASR(s.asr, cpu_threads=s.threads)
+    scorers = Scorers(asr, None, None, Cache(s.cache), PROFILES["seedtts"])
+    store, list_sha256 = Store(folder), sha256_file(s.testset.meta)
     for system in systems:
+        assert system.voicer is not None  # they are models
         made = {"name": system.name, "console": CONSOLE}
         synthesize(system.items, system.voicer, store, **made)
-        options = {"speech_recipe": system.recipe(), "test_set": list_sha256, "seed": s["seed"]}
+        options = {"speech_recipe": system.recipe(), "test_set": list_sha256, "seed": s.seed}
         score(system.items, system.wavs, store, scorers, **options, **made)
     rows = {system.name: [one.row for one in store.scores(system.name)] for system in systems}
     baseline = rows.pop("teacher")
     words = [row["reference_words"] for row in baseline]
     clusters = [str(row["prompt"]) for row in baseline]
-    usual = capped_errors(baseline, s["wer_cap"])
+    usual = capped_errors(baseline, s.wer_cap)
     found = [
-        paired_difference_interval(capped_errors(r, s["wer_cap"]), usual, words, clusters)
+        paired_difference_interval(capped_errors(r, s.wer_cap), usual, words, clusters)
         for r in rows.values()
     ]
     return found, len(items)
 
 
-def kl(s: Any, teacher: SpeechLM) -> tuple[list[Interval], int]:
+def kl(s: KlSettings, own: Mapping[str, Any], teacher: SpeechLM) -> Found:
     """Distils an all-Mamba student and one per restored layer in <out>/kl/<plan>; finished ones are reused."""
-    batches = list(tokens_of(s, teacher.speech_vocab, s["batch"]["max_tokens"]).val_dataloader())
+    batches = list(tokens_of(s, teacher, s.batch.max_tokens).val_dataloader())
     divergence = []
     for layer in (None, *range(teacher.sizes.n_layers)):
         name = "all-mamba" if layer is None else f"layer-{layer:02d}"
-        run = RunFolder(Path(s["out"]) / "kl" / name, "student")
+        run = RunFolder(s.out / "kl" / name, "student")
         CONSOLE.print(f"{name} -> {run.path}", soft_wrap=True)
-        divergence.append(kl_samples(teacher, restored(s, teacher, layer, run), batches))
+        divergence.append(kl_samples(teacher, restored(s, own, teacher, layer, run), batches))
     without, *restoring = divergence
     names, counts = [str(i) for i in range(len(without.counts))], without.counts.numpy()
     found = [
@@ -135,64 +145,79 @@ def kl(s: Any, teacher: SpeechLM) -> tuple[list[Interval], int]:
     return found, len(counts)
 
 
-def restored(s: Any, teacher: SpeechLM, layer: int | None, run: RunFolder) -> SpeechLM:
+def restored(
+    s: KlSettings, own: Mapping[str, Any], teacher: SpeechLM, layer: int | None, run: RunFolder
+) -> SpeechLM:
     """The briefly distilled student whose only attention layer is `layer`."""
     plan = restored_plan(teacher.sizes.n_layers, layer)
-    inputs = {"tokens": Path(s["paths"]["tokens"]), "teacher": Path(s["paths"]["teacher"])}
-    if s["start"] == LAYERWISE:
-        inputs[LAYERWISE] = Path(s["layerwise"])
+    inputs = {"tokens": s.paths.tokens, "teacher": s.paths.teacher}
+    if s.start == LAYERWISE:
+        inputs[LAYERWISE] = s.paths.layerwise
 
     def build() -> tuple[DistillModule, TokenDataModule]:
-        tokens = tokens_of(s, teacher.speech_vocab, s["train_tokens"])
-        mixers = load_lm(s["layerwise"]) if s["start"] == LAYERWISE else None
+        tokens = tokens_of(s, teacher, s.train_tokens)
+        mixers = load_lm(s.paths.layerwise) if s.start == LAYERWISE else None
         student, report = build_student(
-            teacher, plan, s["start"], tokens.calibration_batch(), mixers=mixers
+            teacher, plan, s.start, tokens.calibration_batch(), mixers=mixers
         )
         fresh = report.fresh_parameter_names
-        return DistillModule(
-            teacher, student, Objective(**s["objective"]), s["optimizer"], fresh
-        ), tokens
+        return DistillModule(teacher, student, s.objective, s.optimizer, fresh), tokens
 
     names = ("seed", "steps", "trainer", "batch", "train_tokens", "start", "objective", "optimizer")
-    train_in(
-        run, build, {name: s[name] for name in names} | {"plan": plan}, inputs, overwrite=False
-    )
+    identity = {name: own[name] for name in names} | {"plan": plan}
+    length = TrainingLength(s.seed, s.steps, None)
+    train_in(run, build, identity, inputs, overwrite=False, length=length, trainer=s.trainer)
     return load_lm(run.export)
 
 
-UNITS = {
-    "cosine": "1 - cosine",
-    "kl": "nats of KL to the teacher saved",
-    "swap": "nats of KL to the teacher",
-    "wer": "WER above the teacher's",
+S = TypeVar("S", bound=ModeSettings)
+
+
+@dataclass(frozen=True)
+class Mode(Generic[S]):
+    """The settings of a mode, what measures (called with them, the same as plain containers, and the
+    teacher), and what a score is."""
+
+    settings: type[S]
+    measure: Callable[[S, Mapping[str, Any], SpeechLM], Found]
+    unit: str
+
+
+MODES: Mapping[str, Mode[Any]] = {
+    "cosine": Mode(CosineSettings, cosine, "1 - cosine"),
+    "kl": Mode(KlSettings, kl, "nats of KL to the teacher saved"),
+    "swap": Mode(SwapSettings, swap, "nats of KL to the teacher"),
+    "wer": Mode(WerSettings, wer, "WER above the teacher's"),
 }
-MODES = {"cosine": cosine, "kl": kl, "swap": swap, "wer": wer}
 
 
-def scores_of(s: Any, found: Sequence[Interval], n: int) -> ImportanceScores:
+def scores_of(
+    s: ModeSettings, own: Mapping[str, Any], found: Sequence[Interval], n: int
+) -> ImportanceScores:
     """What `placement=<mode>` reads, with everything that it depends on but machine paths."""
-    hidden = ("paths", "system", "testset", "out", "mode", "cache", "layerwise", "threads")
-    settings = {key: value for key, value in s.items() if key not in hidden}
+    hidden = ("paths", "system", "testset", "out", "mode", "cache", "threads")
+    settings = {key: value for key, value in own.items() if key not in hidden}
     layers = tuple(LayerScore(float(i.point), i.low, i.high) for i in found)
-    teacher_sha256 = model_sha256(s["paths"]["teacher"])
-    return ImportanceScores(
-        s["mode"], UNITS[s["mode"]], teacher_sha256, n, settings, software(), layers
-    )
+    teacher_sha256, unit = model_sha256(s.paths.teacher), MODES[s.mode].unit
+    return ImportanceScores(s.mode, unit, teacher_sha256, n, settings, software(), layers)
 
 
 @hydra.main(config_path="configs", config_name="importance", version_base="1.3")
 @clear_errors()
 def main(config: DictConfig) -> None:
-    s: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    torch.set_num_threads(s["threads"])
-    seed_everything(s["seed"], verbose=False)
-    path = Path(s["out"]) / f"{s['mode']}.json"
-    teacher = load_teacher(s["paths"]["teacher"])
+    own = plain_settings(config)
+    if own["mode"] not in MODES:
+        raise SettingsError(f"unknown mode {own['mode']!r}; valid: {', '.join(MODES)}")
+    mode = MODES[own["mode"]]
+    s = typed(mode.settings, own)
+    torch.set_num_threads(s.threads)
+    seed_everything(s.seed, verbose=False)
+    teacher = load_teacher(s.paths.teacher)
     try:
-        found, n = MODES[s["mode"]](s, teacher)
+        found, n = mode.measure(s, own, teacher)
     except InputError as error:
         raise ValueError(str(error)) from error
-    scores = scores_of(s, found, n)
+    scores, path = scores_of(s, own, found, n), s.out / f"{s.mode}.json"
     scores.save(path)
     plot_scores(scores, path.with_suffix(".svg"))
     CONSOLE.print(score_table(scores))

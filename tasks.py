@@ -1,12 +1,10 @@
-"""What `train.py` can do, one function per task: builds from a resolved configuration and runs.
-
-The only code besides the entry files that sees configuration; everything it calls takes typed arguments.
-"""
+"""What `train.py` can do, one function per task: builds from typed settings and runs."""
 
 import sys
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from hydra.core.hydra_config import HydraConfig
 from lightning import seed_everything
@@ -16,11 +14,11 @@ from data.codec_batches import codec_batches, vocoder_batches
 from data.datamodule import TokenDataModule
 from lightning_modules.alignment import embed_codes_as_letters
 from lightning_modules.base import LanguageModelModule
-from lightning_modules.distill import DistillModule, Objective
+from lightning_modules.distill import DistillModule
 from lightning_modules.fit_codec import fit_codec, fit_vocoder
 from lightning_modules.layerwise import LayerwiseModule
 from lightning_modules.run_folder import RunFolder
-from lightning_modules.running import say, software, train_in
+from lightning_modules.running import TrainingLength, say, software, train_in
 from lightning_modules.teacher import TeacherModule
 from mamtra.backbone.layer_plan import (
     MEASURED,
@@ -31,149 +29,199 @@ from mamtra.backbone.layer_plan import (
     parse_plan,
     plan_letters,
 )
-from mamtra.backbone.sizes import BackboneSizes
-from mamtra.lm.checkpoint import load_lm, read_description
+from mamtra.lm.checkpoint import load_lm
 from mamtra.lm.speech_lm import SpeechLM
-from mamtra.text.characters import CharacterTokenizer
-from mamtra.text.qwen import QwenTokenizer
-from mamtra.transfer.cosyvoice2 import SIZES, read_llm_pt
+from mamtra.systems import load_text
 from mamtra.transfer.report import TransferReport
 from mamtra.transfer.scores import load_scores
 from mamtra.transfer.student import LAYERWISE, build_student
+from mamtra.transfer.teacher import count_layers, load_teacher
+from settings import SettingsError, typed
+from settings.training import (
+    BatchSettings,
+    CellSettings,
+    CodecSettings,
+    DistillSettings,
+    ModelSettings,
+    Paths,
+    StudentSettings,
+    TaskSettings,
+    TeacherSettings,
+    VocoderSettings,
+)
 from studies.grid import Cell, axes, check_version, refuse_cell, run_cell, stages, sweep_size
 
 Run = tuple[LanguageModelModule, TokenDataModule]
-TOKENIZERS = {
-    "characters": lambda s: CharacterTokenizer(),
-    "qwen": lambda s: QwenTokenizer(s["paths"]["cosyvoice2"]),
-}
+Build = Callable[[], Run]
 
 
-def token_data(s: Any, codes: int) -> TokenDataModule:
-    text = TOKENIZERS[s["text"]](s)
-    return TokenDataModule(s["paths"]["tokens"], text, codes, seed=s["seed"], **s["batch"])
+def token_data(
+    paths: Paths, text: str, codes: int, batch: BatchSettings, seed: int
+) -> TokenDataModule:
+    """The token table at `paths.tokens` for a model of `codes` speech codes."""
+    frontend = load_text(text, paths.cosyvoice2)
+    return TokenDataModule(paths.tokens, frontend, codes, seed=seed, **asdict(batch))
 
 
-def load_teacher(path: str) -> SpeechLM:
-    """A model folder of ours, or CosyVoice 2's `llm.pt`."""
-    return read_llm_pt(path) if path.endswith(".pt") else load_lm(path)
-
-
-def teacher(s: Any) -> Run:
+def teacher(s: TeacherSettings) -> Run:
     """An all-attention SpeechLM from scratch."""
-    sizes, codes = BackboneSizes(**s["lm"]["sizes"]), s["lm"]["speech_vocab"]
-    tokens, plan = token_data(s, codes), layer_plan(sizes.n_layers, "1:0", "blockbeg")
-    text_vocab = TOKENIZERS[s["text"]](s).vocab_size
-    lm = SpeechLM(sizes, plan, text_vocab, codes, dropout=s["lm"]["dropout"])
-    if s["alignment"]["weight"]:
+    sizes, codes = s.lm.sizes, s.lm.speech_vocab
+    tokens = token_data(s.paths, s.text, codes, s.batch, s.seed)
+    text_vocab = load_text(s.text, s.paths.cosyvoice2).vocab_size
+    plan = layer_plan(sizes.n_layers, "1:0", "blockbeg")
+    lm = SpeechLM(sizes, plan, text_vocab, codes, dropout=s.lm.dropout)
+    if s.alignment.weight:
         embed_codes_as_letters(lm, tokens.train_table)
-    options = {name: s[name] for name in ("label_smoothing", "alignment", "corruption")}
-    return TeacherModule(lm, s["optimizer"], **options), tokens
+    guide = asdict(s.alignment)
+    return TeacherModule(lm, s.optimizer, s.label_smoothing, guide, s.corruption), tokens
 
 
-def plan_of(s: Any) -> LayerPlan:
+def plan_of(s: StudentSettings) -> LayerPlan:
     """The explicit `plan`, or what `ratio` and `placement` mean for the teacher's layers."""
-    folder, placement = Path(s["paths"]["teacher"]), s["placement"]
-    upstream = folder.suffix == ".pt"
-    n_layers = SIZES.n_layers if upstream else read_description(folder)["sizes"]["n_layers"]
-    if s["plan"]:
-        return check_plan(parse_plan(s["plan"]), n_layers)
+    n_layers = count_layers(s.paths.teacher)
+    if s.plan:
+        return check_plan(parse_plan(s.plan), n_layers)
     scores = None
-    if placement in MEASURED:
-        file = Path(s["paths"]["importance"]) / f"{placement}.json"
-        scores = load_scores(file, placement, folder).values
-    return layer_plan(n_layers, s["ratio"], placement, scores)
+    if s.placement in MEASURED:
+        file = s.paths.importance / f"{s.placement}.json"
+        scores = load_scores(file, s.placement, s.paths.teacher).values
+    return layer_plan(n_layers, s.ratio, s.placement, scores)
 
 
-def converted(s: Any) -> tuple[SpeechLM, TokenDataModule, SpeechLM, TransferReport]:
+def converted(s: StudentSettings) -> tuple[SpeechLM, TokenDataModule, SpeechLM, TransferReport]:
     """(teacher, tokens, student to be trained, what the transfer did)."""
-    source, mixers = load_teacher(s["paths"]["teacher"]), None
-    if s["init"] == LAYERWISE:
-        mixers = load_lm(s["paths"]["layerwise"])
+    source = load_teacher(s.paths.teacher)
+    mixers = load_lm(s.paths.layerwise) if s.init == LAYERWISE else None
     plan = plan_of(s)
-    tokens = token_data(s, source.speech_vocab)
-    options = s["transfer"] | {"mixers": mixers}
-    lm, report = build_student(source, plan, s["init"], tokens.calibration_batch(), **options)
+    tokens = token_data(s.paths, s.text, source.speech_vocab, s.batch, s.seed)
+    parts = (source, plan, s.init, tokens.calibration_batch())
+    lm, report = build_student(*parts, mixers=mixers, **asdict(s.transfer))
     rank_zero_only(report.print)()
     say(f"layers: {draw(plan)}")
     return source, tokens, lm, report
 
 
-def student(s: Any) -> Run:
+def student(s: DistillSettings) -> Run:
     """The teacher with layers turned into Mamba layers, to be distilled from it."""
     source, tokens, lm, report = converted(s)
-    aim = Objective(**s["objective"])
-    options = (s["optimizer"], report.fresh_parameter_names)
-    return DistillModule(source, lm, aim, *options, **s["memory"]), tokens
+    options = (s.objective, s.optimizer, report.fresh_parameter_names)
+    return DistillModule(source, lm, *options, **asdict(s.memory)), tokens
 
 
-def layerwise(s: Any) -> Run:
+def layerwise(s: StudentSettings) -> Run:
     """All layers turned into Mamba layers, each to be trained by itself."""
     source, tokens, lm, report = converted(s)
-    return LayerwiseModule(source, lm, s["optimizer"], report.fresh_parameter_names), tokens
+    return LayerwiseModule(source, lm, s.optimizer, report.fresh_parameter_names), tokens
 
 
-def speech(s: Any, run: RunFolder) -> None:
-    """The codec network or its vocoder: they read recordings and have a loop of their own."""
-    seed_everything(s["seed"], verbose=False)
-    corpus, data, training = Path(s["paths"]["corpus"]), s["batch"], s["training"]
-    run.claim(run.check(identity(s), {"corpus": corpus / "manifest.csv"}, s["overwrite"]))
-    if s["task"] == "codec":
-        batches = codec_batches(corpus, **data, seed=s["seed"])
-        fit_codec(run.path, *batches, network=s["codec"]["network"], **training)
-    else:
-        crops = vocoder_batches(corpus, **data, seed=s["seed"])
-        export = {
-            "codec_weights": s["paths"]["codec_weights"],
-            "provenance": {"settings": identity(s)} | software(),
-        }
-        fit_vocoder(run.path, crops, **s["codec"], **training, **export)
-
-
-def identity(s: Any) -> dict[str, Any]:
+def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that make one run another; where files lie is not among them, nor what an explicit
     plan overrules."""
     hidden = {"paths", "run", "overwrite", "cell"}
-    if s.get("plan"):
+    if plain.get("plan"):
         hidden |= {"ratio", "placement"}
-    return {key: value for key, value in s.items() if key not in hidden}
+    return {key: value for key, value in plain.items() if key not in hidden}
 
 
-def cell(s: Any) -> None:
-    """One cell of a sweep: `studies.grid` trains and evaluates it in processes of their own."""
-    job, grid = HydraConfig.get(), Path(s["run"])
+def train_model(
+    s: ModelSettings, own: Mapping[str, Any], name: str, more: Mapping[str, Path], build: Build
+) -> None:
+    """Trains what `build` makes; exports it as <run>/<name>. `more`: what it reads besides tokens."""
+    length = TrainingLength(s.seed, s.steps, s.epochs)
+    inputs, folder = {"tokens": s.paths.tokens, **more}, RunFolder(s.run, name)
+    train_in(folder, build, own, inputs, s.overwrite, length=length, trainer=s.trainer)
+
+
+def read_by_student(s: StudentSettings) -> dict[str, Path]:
+    """What a student is made of."""
+    mixers = {LAYERWISE: s.paths.layerwise} if s.init == LAYERWISE else {}
+    return {"teacher": s.paths.teacher, **mixers}
+
+
+def train_teacher(s: TeacherSettings, own: Mapping[str, Any]) -> None:
+    """task=teacher."""
+    train_model(s, own, "teacher", {}, lambda: teacher(s))
+
+
+def train_layers(s: StudentSettings, own: Mapping[str, Any]) -> None:
+    """task=layerwise."""
+    train_model(s, own, "student", read_by_student(s), lambda: layerwise(s))
+
+
+def train_student(s: DistillSettings, own: Mapping[str, Any]) -> None:
+    """task=distill."""
+    train_model(s, own, "student", read_by_student(s), lambda: student(s))
+
+
+def claim_corpus(s: TaskSettings, own: Mapping[str, Any], name: str) -> Path:
+    """Claims the run folder of a task that reads recordings and has a training loop of its own."""
+    seed_everything(s.seed, verbose=False)
+    run = RunFolder(s.run, name)
+    run.claim(run.check(own, {"corpus": s.paths.corpus / "manifest.csv"}, s.overwrite))
+    return run.path
+
+
+def train_codec(s: CodecSettings, own: Mapping[str, Any]) -> None:
+    """task=codec."""
+    folder = claim_corpus(s, own, "network.safetensors")
+    batches = codec_batches(s.paths.corpus, s.batch.batch_s, s.seed)
+    fit_codec(folder, *batches, network=s.codec.network, **asdict(s.training))
+
+
+def train_vocoder(s: VocoderSettings, own: Mapping[str, Any]) -> None:
+    """task=vocoder."""
+    folder = claim_corpus(s, own, "vocoder.safetensors")
+    crops = vocoder_batches(s.paths.corpus, s.batch.rows, s.batch.frames, s.seed)
+    fit_vocoder(
+        folder,
+        crops,
+        **asdict(s.codec),
+        **asdict(s.training),
+        codec_weights=s.paths.codec_weights,
+        provenance={"settings": own} | software(),
+    )
+
+
+def sweep_cell(s: CellSettings, own: Mapping[str, Any]) -> None:
+    """task=cell: `studies.grid` trains and evaluates it in processes of their own."""
+    job, grid = HydraConfig.get(), s.run
     given, total = tuple(job.overrides.task), sweep_size(job.sweeper.get("params") or {}, sys.argv)
-    one = Cell(s["ratio"], s["placement"], s["seed"], axes(given), (), {})
-    check_version(grid, s["cell"]["mix"])
+    one = Cell(s.ratio, s.placement, s.seed, axes(given), (), {})
+    check_version(grid, s.cell.mix)
     try:
         plan = plan_of(s)
     except (ValueError, FileNotFoundError) as error:
         return refuse_cell(grid, one, str(error), total)
-    settings = identity(s | {"plan": plan_letters(plan), "task": "distill"})
+    settings = identity({**own, "plan": plan_letters(plan), "task": "distill"})
     one = replace(one, plan=plan, settings=settings)
-    todo = stages(one, grid, Path(s["paths"]["teacher"]), given, s["cell"]["evaluate"])
+    todo = stages(one, grid, s.paths.teacher, given, s.cell.evaluate)
     run_cell(grid, one, todo, total)
 
 
-# task: (the name of its export, what builds it, what it reads)
-TASKS = {
-    "codec": ("network.safetensors", None, ()),
-    "vocoder": ("vocoder.safetensors", None, ()),
-    "teacher": ("teacher", teacher, ("tokens",)),
-    "layerwise": ("student", layerwise, ("tokens", "teacher")),
-    "distill": ("student", student, ("tokens", "teacher")),
+S = TypeVar("S", bound=TaskSettings)
+
+
+@dataclass(frozen=True)
+class Task(Generic[S]):
+    """The settings of a task, and what does it: called with them and the run's `identity`."""
+
+    settings: type[S]
+    do: Callable[[S, Mapping[str, Any]], object]
+
+
+TASKS: Mapping[str, Task[Any]] = {
+    "codec": Task(CodecSettings, train_codec),
+    "vocoder": Task(VocoderSettings, train_vocoder),
+    "teacher": Task(TeacherSettings, train_teacher),
+    "layerwise": Task(StudentSettings, train_layers),
+    "distill": Task(DistillSettings, train_student),
+    "cell": Task(CellSettings, sweep_cell),
 }
 
 
-def run(s: Any) -> None:
-    """What the configuration asks for."""
-    if s["task"] == "cell":
-        return cell(s)
-    export, build, names = TASKS[s["task"]]
-    folder = RunFolder(Path(s["run"]), export)
-    if build is None:
-        return speech(s, folder)
-    if s.get("init") == LAYERWISE:
-        names = (*names, LAYERWISE)
-    inputs = {name: Path(s["paths"][name]) for name in names}
-    train_in(folder, lambda: build(s), identity(s), inputs, s["overwrite"])
+def run(plain: dict[str, Any]) -> None:
+    """What a resolved configuration asks for. Raises SettingsError, and what the task raises."""
+    if plain["task"] not in TASKS:
+        raise SettingsError(f"unknown task {plain['task']!r}; valid: {', '.join(TASKS)}")
+    task = TASKS[plain["task"]]
+    task.do(typed(task.settings, plain), identity(plain))

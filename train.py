@@ -4,16 +4,17 @@ The settings are in configs/; `-m` sweeps over comma-separated options.
 """
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from lightning_modules.running import clear_errors
+from settings import plain_settings
 from tasks import run
 
 
 @hydra.main(version_base=None, config_path="configs", config_name="train")
 def main(config: DictConfig) -> None:
     with clear_errors():  # not a decorator: launchers of other processes have to pickle `main`
-        run(OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+        run(plain_settings(config))
 
 
 if __name__ == "__main__":

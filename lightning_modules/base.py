@@ -1,12 +1,12 @@
 """What the training loop needs of the module that it trains."""
 
 from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import lightning
 from torch import Tensor
 
-from lightning_modules.optim import build_optimizer
+from lightning_modules.optim import OptimizerSettings, build_optimizer
 from mamtra.lm.speech_lm import SpeechLM
 
 
@@ -26,7 +26,7 @@ class LanguageModelModule(lightning.LightningModule):
     model: SpeechLM
     metric_names: tuple[str, ...]
     monitor: str
-    optimizer_settings: dict[str, Any]  # keyword arguments of `build_optimizer`
+    optimizer_settings: OptimizerSettings
     fresh_names: Collection[str] = ()  # parameters without a source in a teacher
 
     def log_validation(self, values: Mapping[str, Tensor], n: int) -> None:
@@ -38,8 +38,8 @@ class LanguageModelModule(lightning.LightningModule):
         """Lightning's form of `build_optimizer`, with a schedule that moves every step."""
         optimizer, schedule = build_optimizer(
             self.model,
-            max_steps=self.trainer.max_steps,
-            fresh_names=self.fresh_names,
-            **self.optimizer_settings,
+            self.trainer.max_steps,
+            self.optimizer_settings,
+            self.fresh_names,
         )
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]

@@ -3,13 +3,13 @@ embeddings."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lightning_modules.base import LanguageModelModule
 from lightning_modules.objectives import embedding_loss, logit_losses
+from lightning_modules.optim import OptimizerSettings
 from mamtra.lm.sequence import IGNORE, SequenceBatch
 from mamtra.lm.speech_lm import SpeechLM
 
@@ -71,7 +71,7 @@ class DistillModule(LanguageModelModule):
         teacher: SpeechLM,
         student: SpeechLM,
         objective: Objective,
-        optimizer: dict[str, Any],
+        optimizer: OptimizerSettings,
         fresh_names: Collection[str] = (),
         logit_chunk: int | None = None,
         recompute: bool = False,

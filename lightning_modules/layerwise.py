@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lightning_modules.base import LanguageModelModule
 from lightning_modules.objectives import relative_mse
+from lightning_modules.optim import OptimizerSettings
 from mamtra.lm.sequence import SequenceBatch
 from mamtra.lm.speech_lm import SpeechLM
 from mamtra.transfer.watch import watch_mixers
@@ -35,7 +36,7 @@ class LayerwiseModule(LanguageModelModule):
         self,
         teacher: SpeechLM,
         student: SpeechLM,
-        optimizer: dict[str, Any],
+        optimizer: OptimizerSettings,
         fresh_names: Collection[str] = (),
     ):
         super().__init__()

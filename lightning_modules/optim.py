@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -9,6 +10,26 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 RECIPES = ("adamw_cosine", "adam_constant")
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """What `build_optimizer` does. `fresh_lr`: of parameters without a source in a teacher; None: `lr`.
+
+    "adamw_cosine": AdamW, linear warm-up, cosine to zero. "adam_constant": Adam without decay or
+    schedule, the paper's recipe. Raises ValueError for another recipe.
+    """
+
+    recipe: str
+    lr: float
+    betas: tuple[float, float]
+    weight_decay: float
+    warmup_steps: int
+    fresh_lr: float | None
+
+    def __post_init__(self) -> None:
+        if self.recipe not in RECIPES:
+            raise ValueError(f"recipe must be one of {', '.join(RECIPES)}, not {self.recipe!r}")
 
 
 def parameter_groups(
@@ -55,28 +76,17 @@ def cosine_with_warmup(step: int, warmup_steps: int, max_steps: int) -> float:
 def build_optimizer(
     model: nn.Module,
     max_steps: int,
-    recipe: str,
-    lr: float,
-    betas: tuple[float, float],
-    weight_decay: float,
-    warmup_steps: int,
+    settings: OptimizerSettings,
     fresh_names: Collection[str] = (),
-    fresh_lr: float | None = None,
 ) -> tuple[Optimizer, LambdaLR]:
-    """Optimiser and its per-step schedule.
-
-    "adamw_cosine": AdamW, linear warm-up, cosine to zero. "adam_constant": Adam without decay or
-    schedule, the paper's recipe. Raises ValueError for another recipe.
-    """
-    if recipe not in RECIPES:
-        raise ValueError(f"recipe must be one of {', '.join(RECIPES)}, not {recipe!r}")
-    if recipe == "adam_constant":
-        weight_decay = 0.0
-    groups = parameter_groups(model, lr, weight_decay, fresh_names, fresh_lr)
-    if recipe == "adam_constant":
-        optimizer = torch.optim.Adam(groups, betas=betas)
+    """Optimiser and its per-step schedule. Raises ValueError as `parameter_groups`."""
+    constant = settings.recipe == "adam_constant"
+    weight_decay = 0.0 if constant else settings.weight_decay
+    groups = parameter_groups(model, settings.lr, weight_decay, fresh_names, settings.fresh_lr)
+    if constant:
+        optimizer = torch.optim.Adam(groups, betas=settings.betas)
         return optimizer, LambdaLR(optimizer, lambda step: 1.0)
-    optimizer = torch.optim.AdamW(groups, betas=betas)
+    optimizer = torch.optim.AdamW(groups, betas=settings.betas)
     return optimizer, LambdaLR(
-        optimizer, lambda step: cosine_with_warmup(step, warmup_steps, max_steps)
+        optimizer, lambda step: cosine_with_warmup(step, settings.warmup_steps, max_steps)
     )

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,56 @@ from lightning_modules.callbacks import (
     StepSeed,
 )
 from lightning_modules.run_folder import RunError, RunFolder
-from mamtra.lm.checkpoint import load_lm, save_lm
+from mamtra.lm.checkpoint import DTYPES, load_lm, save_lm
 
 EXPORTS = ("best", "last")
 PACKAGES = ("torch", "lightning", "safetensors", "numpy")
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """How `fit` trains, whatever it trains. Raises ValueError for an unknown export or dtype of it."""
+
+    accelerator: str
+    devices: int
+    nodes: int
+    strategy: str
+    precision: str
+    grad_clip: float
+    accumulate: int  # batches per optimiser step and device
+    val_every: int  # optimiser steps, as the next two
+    log_every: int
+    checkpoint_every: int | None
+    checkpoint_minutes: float | None
+    nonfinite_limit: int
+    export: str  # "best" (by validation) or "last"
+    export_dtype: str
+
+    def __post_init__(self) -> None:
+        if self.export not in EXPORTS:
+            raise ValueError(f"export must be one of {', '.join(EXPORTS)}, not {self.export!r}")
+        if self.export_dtype not in DTYPES:
+            raise ValueError(
+                f"export_dtype must be one of {', '.join(DTYPES)}, not {self.export_dtype!r}"
+            )
+
+    @property
+    def world_size(self) -> int:
+        """Ranks of all machines together."""
+        return self.devices * self.nodes
+
+
+@dataclass(frozen=True)
+class TrainingLength:
+    """Optimiser steps, or epochs where `steps` is None. `seed` is that of everything random."""
+
+    seed: int
+    steps: int | None
+    epochs: int | None
+
+    def __post_init__(self) -> None:
+        if self.steps is None and self.epochs is None:
+            raise ValueError("steps=null needs epochs=<number>")
 
 
 def software() -> dict[str, str]:
@@ -75,31 +122,34 @@ def quiet_lightning() -> None:
 def train_in(
     run: RunFolder,
     build: Callable[[], tuple[LanguageModelModule, TrainingData]],
-    settings: Mapping[str, Any],
+    identity: Mapping[str, Any],
     inputs: Mapping[str, Path],
     overwrite: bool,
+    *,
+    length: TrainingLength,
+    trainer: TrainerSettings,
 ) -> None:
     """Trains what `build` returns in `run`, or says that the run is complete.
 
-    `settings` is the run's whole configuration; "steps" (or "epochs" where that is null), "seed" (of
-    everything random, `build` included) and "trainer" (keywords of `fit`) are read from it. Errors as
+    `identity`: the settings that make this run another than others, as JSON can hold them. Errors as
     `RunFolder.check`, `fit`.
     """
     # Lightning starts the other ranks of a machine after the first has passed here; others start all at once.
     if overwrite and os.environ.get("LOCAL_RANK") is None and _launched_together():
         raise RunError("overwrite=true with several ranks at once: delete the run folder yourself")
-    identity = run.check(settings, inputs, overwrite and not rank_zero_only.rank)
+    allowed = run.check(identity, inputs, overwrite and not rank_zero_only.rank)
     if run.finished:
         print(f"{run.export} is complete; nothing to do (overwrite=true trains it again)")
         return
-    steps, seed, trainer = (settings[key] for key in ("steps", "seed", "trainer"))
-    lightning.seed_everything(seed, verbose=False)
+    lightning.seed_everything(length.seed, verbose=False)
     module, datamodule = build()
+    steps, epochs = length.steps, length.epochs
     if steps is None:
-        world_size = trainer["devices"] * trainer["nodes"]
-        steps = datamodule.count_steps(settings["epochs"], world_size, trainer["accumulate"])
-        say(f"{settings['epochs']} epochs are {steps} steps on {world_size} device(s)")
-    say(f"done: {fit(module, datamodule, run, identity, steps=steps, seed=seed, **trainer)}")
+        assert epochs is not None  # as TrainingLength checks
+        steps = datamodule.count_steps(epochs, trainer.world_size, trainer.accumulate)
+        say(f"{epochs} epochs are {steps} steps on {trainer.world_size} device(s)")
+    made = fit(module, datamodule, run, allowed, steps=steps, seed=length.seed, settings=trainer)
+    say(f"done: {made}")
 
 
 def _launched_together() -> bool:
@@ -122,52 +172,35 @@ def fit(
     *,
     steps: int,
     seed: int,
-    accelerator: str,
-    devices: int,
-    nodes: int,
-    strategy: str,
-    precision: str,
-    grad_clip: float,
-    accumulate: int,
-    val_every: int,
-    log_every: int,
-    checkpoint_every: int | None,
-    checkpoint_minutes: float | None,
-    nonfinite_limit: int,
-    export: str,
-    export_dtype: str,
+    settings: TrainerSettings,
 ) -> Path:
     """Trains `module.model` to `steps` in `run`, from its last checkpoint if it has one.
 
-    Returns the exported folder; `export` is "best" (by validation) or "last", `export_dtype` the
-    precision of the exported weights (`mamtra.lm.checkpoint.DTYPES`). Raises RunError for a broken
-    checkpoint, NonFiniteLossError, Interrupted.
+    Returns the exported folder. Raises RunError for a broken checkpoint, NonFiniteLossError,
+    Interrupted.
     """
-    if export not in EXPORTS:
-        raise ValueError(f"export must be one of {', '.join(EXPORTS)}, not {export!r}")
     if not rank_zero_only.rank:
         run.claim(identity)
     resume_path = run.resume_path()
-    checkpoint = RunCheckpoint(
-        run.checkpoints, checkpoint_every, checkpoint_minutes, module.monitor
-    )
+    every = (settings.checkpoint_every, settings.checkpoint_minutes)
+    checkpoint = RunCheckpoint(run.checkpoints, *every, module.monitor)
     quiet_lightning()
     callbacks: list[Callback] = [
         StepSeed(seed),
-        NonFiniteGuard(nonfinite_limit, run.last),
-        MetricsLog(run.path / "metrics.csv", log_every, module.metric_names),
+        NonFiniteGuard(settings.nonfinite_limit, run.last),
+        MetricsLog(run.path / "metrics.csv", settings.log_every, module.metric_names),
         checkpoint,
     ]
     trainer = lightning.Trainer(
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=nodes,
-        strategy=strategy,
-        precision=precision,  # type: ignore[arg-type]  # a string of the configuration
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.nodes,
+        strategy=settings.strategy,
+        precision=settings.precision,  # type: ignore[arg-type]  # a string of the configuration
         max_steps=steps,
-        gradient_clip_val=grad_clip,
-        accumulate_grad_batches=accumulate,
-        val_check_interval=val_every * accumulate,  # counted in batches
+        gradient_clip_val=settings.grad_clip,
+        accumulate_grad_batches=settings.accumulate,
+        val_check_interval=settings.val_every * settings.accumulate,  # counted in batches
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
@@ -179,6 +212,7 @@ def fit(
     )
     trainer.fit(module, datamodule, ckpt_path=resume_path, weights_only=True)
     if trainer.is_global_zero:
+        export = settings.export
         model = load_lm(run.checkpoints / "best") if export == "best" else module.model
         training = {"steps": steps, "weights": export, "monitor": module.monitor, **checkpoint.best}
         provenance = {
@@ -187,5 +221,5 @@ def fit(
             "software": software(),
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
-        save_lm(run.export, model, provenance, export_dtype)
+        save_lm(run.export, model, provenance, settings.export_dtype)
     return run.export

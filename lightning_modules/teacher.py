@@ -8,6 +8,7 @@ from torch import Tensor
 from lightning_modules.alignment import NO_ALIGNMENT, AlignmentProbe
 from lightning_modules.base import LanguageModelModule
 from lightning_modules.objectives import accuracy, cross_entropy
+from lightning_modules.optim import OptimizerSettings
 from mamtra.lm.sequence import IGNORE, KIND_SPEECH, SequenceBatch
 from mamtra.lm.speech_lm import SpeechLM
 
@@ -26,8 +27,8 @@ class TeacherModule(LanguageModelModule):
 
     `corruption` is the probability that a speech token of the input (not of the target) is replaced by
     another one of the batch while training: a history that is sometimes wrong, as when speaking, makes
-    the text worth reading. `optimizer` holds the keyword arguments of `build_optimizer`; `alignment`
-    those of `AlignmentProbe` and its `weight` in the loss, None for cross entropy alone. Logs "loss"
+    the text worth reading. `alignment` holds the keyword arguments of `AlignmentProbe` and its
+    `weight` in the loss, None for cross entropy alone. Logs "loss"
     while training, "val_ce" and "val_accuracy" on validation, and with a guide "alignment" and
     "val_alignment"; losses in nats, each a mean over target positions.
     """
@@ -38,7 +39,7 @@ class TeacherModule(LanguageModelModule):
     def __init__(
         self,
         model: SpeechLM,
-        optimizer: dict[str, Any],
+        optimizer: OptimizerSettings,
         label_smoothing: float = 0.0,
         alignment: dict[str, Any] | None = None,
         corruption: float = 0.0,

@@ -56,17 +56,21 @@ class SpeechSystem:
         return [folder / name for name in self.files if (folder / name).is_file()]
 
 
+TEXTS: Mapping[str, Callable[[Path], TextFrontend]] = {
+    "characters": lambda folder: CharacterTokenizer(),
+    "qwen": QwenTokenizer,
+}
 MINI = SpeechSystem(
     "mini",
     ("codec.safetensors", "codec.json"),
     lambda folder, device: load_codec(folder),
-    lambda folder: CharacterTokenizer(),
+    TEXTS["characters"],
 )
 COSYVOICE2 = SpeechSystem(
     "cosyvoice2",
     (FLOW, VOCODER, SPEAKER, ONNX_FILE, TORCH_FILE),
     load_cosyvoice2,
-    QwenTokenizer,
+    TEXTS["qwen"],
     # 2 to 20 speech tokens per text token (llm/llm.py:497-498).
     {"min_ratio": 2.0, "max_ratio": 20.0},
 )
@@ -80,3 +84,13 @@ def system_of(folder: str | Path) -> SpeechSystem:
             return system
     wanted = " or ".join(f"{system.files[0]} ({system.name})" for system in SYSTEMS)
     raise ValueError(f"no codec in {folder}: {wanted} is missing")
+
+
+def load_text(name: str, folder: Path) -> TextFrontend:
+    """A text frontend by its name in TEXTS; `folder` is that of its system.
+
+    Raises ValueError for an unknown name, and what the frontend raises for a folder that lacks it.
+    """
+    if name not in TEXTS:
+        raise ValueError(f"unknown text frontend {name!r}; valid: {', '.join(TEXTS)}")
+    return TEXTS[name](folder)

@@ -8,11 +8,14 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from importance import MODES
 from lightning_modules.distill import Objective
 from lightning_modules.optim import RECIPES
 from mamtra.backbone.layer_plan import MEASURED, PLACEMENTS, RATIOS, layer_plan, plan_name
 from mamtra.backbone.sizes import BackboneSizes
 from mamtra.transfer.student import STUDENT_INITS as INITS
+from settings import SettingsError, plain_settings, typed
+from tasks import TASKS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 N_LAYERS = 12
@@ -44,15 +47,30 @@ def test_the_groups_offer_exactly_what_the_code_knows():
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))
-def test_every_experiment_composes(experiment):
-    assert resolved(f"experiment={experiment}")["task"] in (
-        "teacher",
-        "distill",
-        "codec",
-        "vocoder",
-        "layerwise",
-        "cell",
-    )
+def test_every_experiment_is_what_its_task_reads_no_more_and_no_less(experiment):
+    plain = resolved(f"experiment={experiment}")
+    settings = typed(TASKS[plain["task"]].settings, plain)
+    assert settings.run == Path(plain["run"]) and settings.paths.runs == Path("runs")
+
+
+@pytest.mark.parametrize("mode", options("mode"))
+def test_every_mode_of_importance_is_what_it_reads(mode):
+    plain = plain_settings(compose("importance", overrides=[f"mode={mode}"]))
+    assert typed(MODES[mode].settings, plain).mode == mode
+
+
+def test_a_setting_with_a_typo_is_named_with_those_that_there_are():
+    wrong = ("+batch.max_token=5", "~optimizer.lr", "steps=many", "+bacth=1")
+    plain = resolved("experiment=mini_distill", *wrong)
+    with pytest.raises(SettingsError) as error:
+        typed(TASKS["distill"].settings, plain)
+    for part in (
+        "unknown setting batch.max_token (valid: max_tokens,",
+        "missing setting optimizer.lr",
+        "steps=many: should be a valid integer",
+        "unknown setting bacth (valid: task, run,",
+    ):
+        assert part in str(error.value)
 
 
 def check_cell(experiment: str, ratio: str, placement: str, init: str) -> str:

@@ -102,6 +102,11 @@ def test_a_teacher_trains_from_scratch(train, tmp_path):
         ("batch.max_tokens=20", "more than max_tokens=20"),
         ("transfer.freeze=[everything]", "unknown freeze group everything"),
         ("trainer.export=first", "best, last"),
+        ("trainer.export_dtype=fp8", "fp32, bf16, fp16"),
+        ("task=sing", "codec, vocoder, teacher, layerwise, distill, cell"),
+        ("steps=null", "steps=null needs epochs="),
+        ("text=runes", "unknown text frontend 'runes'; valid: characters, qwen"),
+        ("+batch.size=3", r"unknown setting batch.size \(valid: max_tokens, "),
         ("paths.teacher=nowhere", "nowhere does not exist"),
         ("paths.tokens=nowhere", "nowhere does not exist"),
     ],
@@ -132,7 +137,7 @@ def test_the_command_writes_nothing_but_its_run_folder(overrides, tmp_path):
 
 
 def test_steps_can_be_given_as_epochs(train, tmp_path):
-    out = train(*DISTILL, "steps=null", "+epochs=2", "ratio=1to1")
+    out = train(*DISTILL, "steps=null", "epochs=2", "ratio=1to1")
     steps = int(out.partition("2 epochs are ")[2].split()[0])
     metrics = pd.read_csv(tmp_path / "runs/mini_distill/1to1-blockbeg-calibrated/metrics.csv")
     assert steps > 2 and metrics["step"].max() == steps

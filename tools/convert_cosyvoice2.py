@@ -11,7 +11,8 @@ from pathlib import Path
 
 from data.arguments import parse_arguments
 from mamtra.lm.checkpoint import CheckpointError, load_lm, model_sha256, save_lm
-from mamtra.transfer.cosyvoice2 import read_llm_pt, write_upstream
+from mamtra.transfer.cosyvoice2 import write_upstream
+from mamtra.transfer.teacher import is_upstream, load_teacher
 
 
 def convert(model: Path, out: Path) -> Path:
@@ -21,8 +22,8 @@ def convert(model: Path, out: Path) -> Path:
     """
     if out.exists() and any(out.iterdir()):
         raise FileExistsError(f"{out} is not empty: choose another out=")
-    if model.suffix == ".pt":
-        lm = read_llm_pt(model)
+    if is_upstream(model):
+        lm = load_teacher(model)
         save_lm(out, lm, {"source": model.name, "source_sha256": model_sha256(model)})
     else:
         write_upstream(load_lm(model), out)

@@ -25,6 +25,7 @@ import torch
 
 from data.arguments import parse_arguments
 from lightning_modules.distill import DistillModule, Objective
+from lightning_modules.optim import OptimizerSettings
 from mamtra.backbone.layer_plan import layer_plan
 from mamtra.lm.sequence import build_sequence, collate
 from mamtra.lm.speech_lm import SpeechLM
@@ -35,6 +36,7 @@ PLAIN, CHUNKED, RECOMPUTED = "plain", "chunked logits", "chunked logits, recompu
 WAYS = (PLAIN, CHUNKED, RECOMPUTED)
 TEXT_VOCAB = 1000  # its gradient is no activation: a small table leaves room to measure
 FULL = Objective(1.0, 1.0, 1.0, "last_hidden", "forward", 0.1)
+UNUSED = OptimizerSettings("adam_constant", 1e-5, (0.9, 0.999), 0.0, 0, None)  # no step is taken
 
 
 def rss_bytes() -> int:
@@ -55,7 +57,7 @@ def step_bytes(way: str, chunk: int, n_layers: int, row: int, rows: int) -> int:
         SpeechLM(sizes, layer_plan(n_layers, ratio, "blockbeg"), TEXT_VOCAB, SPEECH_VOCAB)
         for ratio in ("1:0", "1:1")
     )
-    module = DistillModule(teacher, student, FULL, {}, **memory_options(way, chunk))
+    module = DistillModule(teacher, student, FULL, UNUSED, **memory_options(way, chunk))
     for parameter in student.parameters():
         parameter.grad = torch.ones_like(
             parameter

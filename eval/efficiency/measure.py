@@ -36,7 +36,7 @@ class Measured:
     tokens_per_s_high: float
     lm_rtf: float
     codec_rtf: float
-    state_bytes: int  # keys, values and SSM states of `context` positions
+    state_bytes: int  # all that decoding holds for `context` positions
     weight_bytes: int  # of the language model
     peak_allocated_bytes: int | None
     peak_reserved_bytes: int | None

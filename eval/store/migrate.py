@@ -1,8 +1,8 @@
 """Results of before there was a store, into stores: python -m eval.store.migrate results=<folder>
 
 Every evaluation below <folder> (one with <system>/scores.jsonl) gets an evaluation.sqlite; the old files are
-left as they are. What they do not say is marked `unknown (migrated)`, so that rows of before are never taken for
-rows of today. A store appears whole or not at all: stop the command and run it again as you like.
+left as they are. What they do not say is marked `unknown (migrated)`, so that rows of before are never taken
+for rows of today. A store appears whole or not at all: stop the command and run it again as you like.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mamtra.backbone.elementwise import rotary_table
+from mamtra.backbone.elementwise import over_heads, rotary_angles
 from mamtra.backbone.sizes import BackboneSizes
 
 
@@ -55,8 +55,8 @@ def query_key_table(
     length: int, sizes: BackboneSizes, device: torch.device | str
 ) -> tuple[Tensor, Tensor]:
     """(cos, sin), each (length, W), for the query and key heads of one layer side by side."""
-    n_heads = sizes.n_heads + sizes.n_kv_heads
-    return rotary_table(length, n_heads, sizes.head_dim, sizes.rope_theta, device)
+    angles = rotary_angles(length, sizes.head_dim, sizes.rope_theta, device)
+    return over_heads(*angles, sizes.n_heads + sizes.n_kv_heads)
 
 
 def sequence_context(

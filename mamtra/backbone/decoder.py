@@ -14,10 +14,9 @@ from mamtra.backbone.attention_mixer import AttentionMixer
 from mamtra.backbone.context import (
     SequenceContext,
     StepContext,
-    query_key_table,
     sequence_context,
 )
-from mamtra.backbone.elementwise import compute_dtype, rms_norm
+from mamtra.backbone.elementwise import compute_dtype, rms_norm, rotary_angles
 from mamtra.backbone.layer_plan import ATTENTION, MAMBA, LayerPlan, check_plan
 from mamtra.backbone.mamba_mixer import MambaMixer
 from mamtra.backbone.sizes import BackboneSizes
@@ -155,13 +154,15 @@ class Decoder(nn.Module):
     ) -> DecodeState:
         """Empty state for `batch` rows of at most `max_length` tokens; SSM states stay fp32."""
         device = torch.device(device)
-        cos, sin = query_key_table(max_length, self.sizes, device)
+        sizes = self.sizes
+        cos, sin = rotary_angles(max_length, sizes.head_dim, sizes.rope_theta, device)
         layers = [
             layer.mixer.new_state(batch, max_length, dtype, device)  # type: ignore[union-attr]
             for layer in self.layers
         ]
         offsets = torch.zeros(batch, dtype=torch.int64, device=device)
-        return DecodeState(layers, offsets, 0, True, max_length, cos, sin)
+        n_rotated = sizes.n_heads + sizes.n_kv_heads
+        return DecodeState(layers, offsets, 0, True, max_length, cos, sin, n_rotated)
 
     @torch.no_grad()
     def prefill(

@@ -90,26 +90,29 @@ class _Rotary(torch.autograd.Function):
         return _rotate(grad, cos, -sin, ctx.half), None, None, None  # the inverse rotation
 
 
-def rotary_table(
-    length: int, n_heads: int, head_dim: int, theta: float, device: torch.device | str
+def rotary_angles(
+    length: int, head_dim: int, theta: float, device: torch.device | str
 ) -> tuple[Tensor, Tensor]:
-    """(cos, sin), each (length, n_heads * head_dim) fp32, for positions 0..length-1.
+    """(cos, sin) of every angle, each (length, head_dim / 2) fp32, for positions 0..length-1."""
+    exponent = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim
+    # Frequencies first, as in transformers: at position 1000 the other order differs by 3e-5 rad.
+    frequency = 1.0 / theta**exponent
+    angle = torch.arange(length, device=device, dtype=torch.float32)[:, None] * frequency
+    return angle.cos(), angle.sin()
+
+
+def over_heads(cos: Tensor, sin: Tensor, n_heads: int) -> tuple[Tensor, Tensor]:
+    """(..., T, head_dim / 2) of `rotary_angles` -> (..., T, n_heads * head_dim) for `rotary`.
 
     Tiled over the heads, and the first half of each head's sine is negated: with
     swap(x) = (second half, first half), x * cos + swap(x) * sin is Qwen2's rotation
     (transformers `rotate_half`: halves, not interleaved pairs).
     """
-    exponent = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim
-    # Frequencies first, as in transformers: at position 1000 the other order differs by 3e-5 rad.
-    frequency = 1.0 / theta**exponent
-    angle = torch.arange(length, device=device, dtype=torch.float32)[:, None] * frequency
-    cos, sin = angle.cos(), angle.sin()
-    cos, sin = torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
-    return cos.repeat(1, n_heads), sin.repeat(1, n_heads)
+    return torch.cat((cos, cos) * n_heads, dim=-1), torch.cat((-sin, sin) * n_heads, dim=-1)
 
 
 def rotary(x: Tensor, cos: Tensor, sin: Tensor, head_dim: int) -> Tensor:
-    """Rotate every head of x (..., T, W) by cos and sin (..., T, W) of `rotary_table`."""
+    """Rotate every head of x (..., T, W) by cos and sin (..., T, W) of `over_heads`."""
     return _Rotary.apply(x, cos.to(x.dtype), sin.to(x.dtype), head_dim // 2)  # type: ignore
 
 

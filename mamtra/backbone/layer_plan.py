@@ -3,7 +3,7 @@
 A ratio `1:k` keeps one attention layer for every k Mamba layers; `1:0` is all attention and `0:1`
 all Mamba. Placement names say where the attention layers are (MamTra, arXiv 2603.12342, section on
 layer placement; the exact Middle and Sandwich splits are this project's reading). Measured
-placements keep the layers with the highest importance scores (`mamtra.transfer.importance`).
+placements keep the layers with the highest importance scores (`mamtra.transfer.measure_layers`).
 """
 
 import re

@@ -1,6 +1,8 @@
 """Decode state: one entry per layer plus the position of every row.
 
 B batch, H heads, G key/value heads, E head_dim, L max_length, W d_conv, C convolved channels.
+
+`num_bytes` counts every tensor that a state holds, as the allocator gave it.
 """
 
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mamtra.backbone.context import StepContext
+from mamtra.backbone.elementwise import over_heads
 
 
 @dataclass
@@ -40,7 +43,7 @@ class DecodeState:
     """State of a whole stack. `offsets` (B,) int64 counts the valid tokens each row has consumed.
 
     `longest` is the largest offset as a Python integer and `uniform` says whether all rows share
-    it, so that a step never has to read a tensor back.
+    it, so that a step never has to read a tensor back. One rotary table serves all layers and heads.
     """
 
     layers: list[AttentionState | MambaState]
@@ -48,12 +51,14 @@ class DecodeState:
     longest: int
     uniform: bool
     max_length: int
-    cos: Tensor  # (L, W) rotary table of the query and key heads
-    sin: Tensor  # (L, W)
+    cos: Tensor  # (L, E/2) fp32
+    sin: Tensor  # (L, E/2) fp32
+    n_rotated: int  # heads that a step rotates: those of the queries and of the keys
 
     def num_bytes(self) -> int:
-        """Bytes of all layer states (positions and rotary tables not counted)."""
-        return sum(layer.num_bytes() for layer in self.layers)
+        """Bytes held: all layers, the positions and the rotary table."""
+        own = self.offsets.nbytes + self.cos.nbytes + self.sin.nbytes
+        return own + sum(layer.num_bytes() for layer in self.layers)
 
     def step_context(self, new: int) -> StepContext:
         """Context for `new` more tokens per row. ValueError when they do not fit in the cache."""
@@ -69,11 +74,11 @@ class DecodeState:
             if new > 1:
                 mask = torch.ones(new, used, dtype=torch.bool, device=device)
                 mask = mask.tril(self.longest)[None, None]
-            cos, sin = self.cos[span], self.sin[span]
+            cos, sin = over_heads(self.cos[span], self.sin[span], self.n_rotated)
             return StepContext(cos, sin, self.longest, None, used, mask)
         slots = self.offsets[:, None] + torch.arange(new, device=device)
         visible = torch.arange(used, device=device) <= slots[:, :, None]
-        cos, sin = self.cos[slots], self.sin[slots]
+        cos, sin = over_heads(self.cos[slots], self.sin[slots], self.n_rotated)
         return StepContext(cos, sin, None, slots, used, visible[:, None])
 
     def advance(self, new: int) -> None:

@@ -97,7 +97,8 @@ def test_a_model_speaks_as_many_tokens_as_asked_and_its_state_has_the_closed_for
     for context in (16, 64):
         assert len(list(timed.speak(context, 7))) == 7
         per_layer = 2 * sizes.n_kv_heads * sizes.head_dim * context * 4
-        assert timed.state_bytes(context) == len(timed.lm.plan) * per_layer
+        table, position = sizes.head_dim * context * 4, 8
+        assert timed.state_bytes(context) == len(timed.lm.plan) * per_layer + table + position
     assert timed.vocode([1, 2, 3]) > 0
 
 

@@ -1,6 +1,7 @@
 """A tiny corpus, tiny models and a fit() that trains them in seconds."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,8 +11,9 @@ from lightning.pytorch.callbacks import Callback
 
 from data.datamodule import TokenDataModule
 from lightning_modules import running
+from lightning_modules.optim import OptimizerSettings
 from lightning_modules.run_folder import RunFolder
-from lightning_modules.running import fit
+from lightning_modules.running import TrainerSettings, fit
 from lightning_modules.teacher import TeacherModule
 from mamtra.backbone.sizes import BackboneSizes
 from mamtra.lm.speech_lm import SpeechLM
@@ -63,34 +65,35 @@ def tiny_lm():
     return make
 
 
-OPTIMIZER = {
-    "recipe": "adamw_cosine",
-    "lr": 1e-2,
-    "betas": (0.9, 0.98),
-    "weight_decay": 0.01,
-    "warmup_steps": 2,
-}
-TRAINER = {
-    "accelerator": "cpu",
-    "devices": 1,
-    "nodes": 1,
-    "strategy": "auto",
-    "precision": "32-true",
-    "grad_clip": 1.0,
-    "accumulate": 1,
-    "val_every": 4,
-    "log_every": 1,
-    "checkpoint_every": 1000,
-    "checkpoint_minutes": 100.0,
-    "nonfinite_limit": 3,
-    "export": "last",
-    "export_dtype": "fp32",
-}
+OPTIMIZER = OptimizerSettings(
+    recipe="adamw_cosine",
+    lr=1e-2,
+    betas=(0.9, 0.98),
+    weight_decay=0.01,
+    warmup_steps=2,
+    fresh_lr=None,
+)
+TRAINER = TrainerSettings(
+    accelerator="cpu",
+    devices=1,
+    nodes=1,
+    strategy="auto",
+    precision="32-true",
+    grad_clip=1.0,
+    accumulate=1,
+    val_every=4,
+    log_every=1,
+    checkpoint_every=1000,
+    checkpoint_minutes=100.0,
+    nonfinite_limit=3,
+    export="last",
+    export_dtype="fp32",
+)
 
 
 @pytest.fixture
 def optimizer():
-    return dict(OPTIMIZER)
+    return OPTIMIZER
 
 
 @pytest.fixture
@@ -99,7 +102,8 @@ def train(datamodule):
 
     def run_fit(module, run: RunFolder, steps: int, **changes) -> pd.DataFrame:
         identity = {"settings": {"steps": steps}, "input_sha256": {}}
-        fit(module, datamodule(), run, identity, steps=steps, seed=5, **{**TRAINER, **changes})
+        settings = replace(TRAINER, **changes)
+        fit(module, datamodule(), run, identity, steps=steps, seed=5, settings=settings)
         return pd.read_csv(run.path / "metrics.csv")
 
     return run_fit

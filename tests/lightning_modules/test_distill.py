@@ -26,10 +26,11 @@ FULL = {
 def distill(tiny_lm, optimizer):
     """Makes a module with an all-attention teacher and a 1:1 student of other random weights."""
 
-    def make(fresh_names=(), **objective) -> DistillModule:
+    def make(fresh_names=(), fresh_lr=None, **objective) -> DistillModule:
         student = tiny_lm(("attention", "mamba"), seed=1)
         aim = Objective(**{**FULL, **objective})
-        return DistillModule(tiny_lm(seed=0), student, aim, optimizer, fresh_names)
+        settings = replace(optimizer, fresh_lr=fresh_lr)
+        return DistillModule(tiny_lm(seed=0), student, aim, settings, fresh_names)
 
     return make
 
@@ -199,10 +200,9 @@ def test_padding_does_not_change_the_losses(distill, datamodule, batch):
         torch.testing.assert_close(value / total, together[name])
 
 
-def test_fresh_parameters_get_their_own_learning_rate(distill, train, tmp_path, optimizer):
+def test_fresh_parameters_get_their_own_learning_rate(distill, train, tmp_path):
     names = [n for n, _ in distill().model.named_parameters() if "layers.1.mixer" in n]
-    optimizer["fresh_lr"] = 0.05
-    module = distill(fresh_names=names)
+    module = distill(fresh_names=names, fresh_lr=0.05)
     train(module, RunFolder(tmp_path / "run", "student"), 2)
     groups = {g["name"]: g for g in module.optimizers().param_groups}
     assert groups["fresh"]["initial_lr"] == 0.05 and groups["decayed"]["initial_lr"] == 0.01

@@ -1,8 +1,15 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
-from lightning_modules.optim import build_optimizer, cosine_with_warmup, parameter_groups
+from lightning_modules.optim import (
+    OptimizerSettings,
+    build_optimizer,
+    cosine_with_warmup,
+    parameter_groups,
+)
 
 
 def names_of(model, groups):
@@ -50,15 +57,15 @@ def test_cosine_with_warmup():
 
 
 def test_recipes():
-    arguments = {"lr": 1e-5, "betas": (0.9, 0.999), "weight_decay": 0.3, "warmup_steps": 0}
-    optimizer, schedule = build_optimizer(nn.Linear(2, 2), 10, "adam_constant", **arguments)
+    constant = OptimizerSettings("adam_constant", 1e-5, (0.9, 0.999), 0.3, 0, None)
+    optimizer, schedule = build_optimizer(nn.Linear(2, 2), 10, constant)
     assert type(optimizer) is torch.optim.Adam
     for _ in range(5):
         optimizer.step()
         schedule.step()
     assert [g["lr"] for g in optimizer.param_groups] == [1e-5, 1e-5]
     assert all(g["weight_decay"] == 0 for g in optimizer.param_groups)
-    optimizer, _ = build_optimizer(nn.Linear(2, 2), 10, "adamw_cosine", **arguments)
+    optimizer, _ = build_optimizer(nn.Linear(2, 2), 10, replace(constant, recipe="adamw_cosine"))
     assert type(optimizer) is torch.optim.AdamW
     with pytest.raises(ValueError, match="adamw_cosine, adam_constant"):
-        build_optimizer(nn.Linear(2, 2), 10, "sgd", **arguments)
+        replace(constant, recipe="sgd")

@@ -20,7 +20,7 @@ def llm(tmp_path, monkeypatch):
     """A small llm.pt, and the tool told of its size."""
     torch.manual_seed(0)
     write_fake_llm(tmp_path, SMALL, text_vocab=32)
-    monkeypatch.setattr(module, "read_llm_pt", lambda path: read_llm_pt(path, SMALL))
+    monkeypatch.setattr(module, "load_teacher", lambda path: read_llm_pt(path, SMALL))
     return tmp_path / "llm.pt"
 
 

@@ -1,5 +1,7 @@
 """The stack: Qwen2 parity, any split of a sequence, any padding, causality, autocast."""
 
+from dataclasses import fields, is_dataclass
+
 import pytest
 import torch
 
@@ -204,13 +206,36 @@ def test_state_size_and_limits():
     attention = 2 * 3 * sizes.n_kv_heads * 50 * sizes.head_dim * 4
     channels = 2 * sizes.d_kv + sizes.d_inner
     mamba = 3 * (channels * 3 + sizes.n_heads * sizes.head_dim**2) * 4
-    assert state.num_bytes() == 2 * attention + 2 * mamba
+    table, positions = 2 * 50 * sizes.head_dim // 2 * 4, 3 * 8
+    assert state.num_bytes() == 2 * attention + 2 * mamba + table + positions
     with pytest.raises(ValueError, match="max_length=8"):
         model.prefill(torch.randn(1, 9, 32), None, max_length=8)
     _, state = model.prefill(torch.randn(1, 7, 32), None, max_length=8)
     model.step(torch.randn(1, 1, 32), state)
     with pytest.raises(ValueError, match=r"9 positions .* max_length=8"):
         model.step(torch.randn(1, 1, 32), state)
+
+
+def storages(held, seen=None) -> dict[int, int]:
+    """Bytes by address of the storage of every tensor that an object holds, shared ones once."""
+    seen = {} if seen is None else seen
+    if isinstance(held, torch.Tensor):
+        seen[held.untyped_storage().data_ptr()] = held.untyped_storage().nbytes()
+    elif isinstance(held, list | tuple):
+        for part in held:
+            storages(part, seen)
+    elif is_dataclass(held):
+        storages([getattr(held, field.name) for field in fields(held)], seen)
+    return seen
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_state_holds_what_it_says_it_holds(name):
+    model = build(PLANS[name])
+    _, live = model.prefill(torch.randn(2, 7, 32), None, max_length=40)
+    model.step(torch.randn(2, 1, 32), live)
+    for state in (live, model.new_state(3, 50), model.new_state(1, 9, dtype=torch.bfloat16)):
+        assert state.num_bytes() == sum(storages(state).values())
 
 
 def test_mamba_states_stay_fp32_in_a_half_precision_cache():

@@ -7,9 +7,10 @@ from torch.nn import functional as F
 from mamtra.backbone.elementwise import (
     compute_dtype,
     decayed_scores,
+    over_heads,
     rms_norm,
     rotary,
-    rotary_table,
+    rotary_angles,
 )
 
 
@@ -48,7 +49,7 @@ def test_rotary_is_qwen2s():
 
     batch, length, heads, head_dim, theta = 2, 7, 3, 8, 1e4
     x = random(batch, length, heads * head_dim)
-    cos, sin = rotary_table(length, heads, head_dim, theta, "cpu")
+    cos, sin = over_heads(*rotary_angles(length, head_dim, theta, "cpu"), heads)
     frequency = 1.0 / theta ** (torch.arange(0, head_dim, 2).double() / head_dim)
     angle = torch.arange(length)[:, None] * frequency
     angle = torch.cat((angle, angle), dim=-1)

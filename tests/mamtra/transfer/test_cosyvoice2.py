@@ -219,7 +219,8 @@ def state_bytes(ratio: str, length: int, dtype=torch.float32) -> tuple[int, int,
         model = SpeechLM(SIZES, plan, 8, SPEECH_VOCAB)
     state = model.backbone.new_state(1, length, dtype)
     sizes = [layer.num_bytes() for layer in state.layers]
-    assert state.num_bytes() == sum(sizes)
+    table, position = length * SIZES.head_dim * 4, 8  # one table for all layers and heads
+    assert state.num_bytes() == sum(sizes) + table + position
     kv = [size for size, kind in zip(sizes, plan, strict=True) if kind == ATTENTION]
     mamba = [size for size, kind in zip(sizes, plan, strict=True) if kind == MAMBA]
     return sum(kv), sum(mamba), len(kv), len(mamba)

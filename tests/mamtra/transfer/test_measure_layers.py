@@ -7,7 +7,7 @@ import torch
 
 from mamtra.lm.checkpoint import model_sha256, save_lm
 from mamtra.lm.sequence import IGNORE, KIND_SPEECH
-from mamtra.transfer.importance import (
+from mamtra.transfer.measure_layers import (
     changed,
     cosine_samples,
     kl_samples,

@@ -3,7 +3,7 @@
 import pytest
 
 from mamtra.transfer.scores import ImportanceScores, LayerScore
-from studies.importance import capped_errors, plot_scores, score_table
+from studies.layer_report import capped_errors, plot_scores, score_table
 
 
 def row(errors: int, words: int) -> dict:

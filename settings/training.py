@@ -1,0 +1,195 @@
+"""What the tasks of `train.py` read: one dataclass a task. Their values are in configs/experiment."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_modules.distill import Objective
+from lightning_modules.optim import OptimizerSettings
+from lightning_modules.running import TrainerSettings
+from mamtra.backbone.sizes import BackboneSizes
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where things lie (configs/paths)."""
+
+    assets: Path
+    runs: Path
+    corpus: Path
+    teacher: Path
+    layerwise: Path
+    importance: Path
+    tokens: Path
+    codec_weights: Path
+    cosyvoice2: Path
+    libritts: Path
+    seedtts: Path
+    lists: Path
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """Of `data.datamodule.TokenDataModule`."""
+
+    max_tokens: int
+    pair_probability: float
+    single_epochs: int
+    bistream_probability: float
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """What every task has."""
+
+    task: str
+    run: Path
+    seed: int
+    overwrite: bool
+    paths: Paths
+
+
+@dataclass(frozen=True)
+class ModelSettings(TaskSettings):
+    """What all training of language models has."""
+
+    text: str
+    batch: BatchSettings
+    optimizer: OptimizerSettings
+    trainer: TrainerSettings
+    steps: int | None
+    epochs: int | None
+
+
+@dataclass(frozen=True)
+class LMSettings:
+    """A language model from scratch (configs/lm)."""
+
+    speech_vocab: int
+    dropout: float
+    sizes: BackboneSizes
+
+
+@dataclass(frozen=True)
+class GuideSettings:
+    """Of `lightning_modules.alignment.AlignmentProbe`, and its weight in the loss."""
+
+    weight: float
+    layers: tuple[int, ...]
+    head: int
+
+
+@dataclass(frozen=True)
+class TeacherSettings(ModelSettings):
+    """task=teacher."""
+
+    lm: LMSettings
+    label_smoothing: float
+    corruption: float
+    alignment: GuideSettings
+
+
+@dataclass(frozen=True)
+class TransferSettings:
+    """Of `mamtra.transfer.student.build_student`."""
+
+    dropout: float
+    freeze: tuple[str, ...]
+    mamba_rope: bool
+
+
+@dataclass(frozen=True)
+class StudentSettings(ModelSettings):
+    """task=layerwise, and what distillation has, too. `plan` overrules `ratio` and `placement`."""
+
+    ratio: str
+    placement: str
+    plan: str | None
+    init: str
+    transfer: TransferSettings
+
+
+@dataclass(frozen=True)
+class MemorySettings:
+    """Memory for time, see `lightning_modules.distill.DistillModule`."""
+
+    logit_chunk: int | None
+    recompute: bool
+
+
+@dataclass(frozen=True)
+class DistillSettings(StudentSettings):
+    """task=distill."""
+
+    objective: Objective
+    memory: MemorySettings
+
+
+@dataclass(frozen=True)
+class GridSettings:
+    """`evaluate`: settings of evaluate.py; `mix`: rows of another code version may be in the table."""
+
+    evaluate: dict[str, Any]
+    mix: bool
+
+
+@dataclass(frozen=True)
+class CellSettings(DistillSettings):
+    """task=cell."""
+
+    cell: GridSettings
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """Sizes of the codec's two networks (configs/codec), as their constructors take them."""
+
+    network: dict[str, Any]
+    vocoder: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CodecBatchSettings:
+    batch_s: float
+
+
+@dataclass(frozen=True)
+class VocoderBatchSettings:
+    rows: int
+    frames: int
+
+
+@dataclass(frozen=True)
+class VocoderTraining:
+    """Of `lightning_modules.fit_codec.fit_vocoder`."""
+
+    steps: int
+    lr: float
+    adversarial_from: int
+    precision: str
+    accelerator: str
+
+
+@dataclass(frozen=True)
+class CodecTraining(VocoderTraining):
+    """Of `lightning_modules.fit_codec.fit_codec`."""
+
+    ctc_weight: float
+
+
+@dataclass(frozen=True)
+class CodecSettings(TaskSettings):
+    """task=codec."""
+
+    codec: NetworkSettings
+    batch: CodecBatchSettings
+    training: CodecTraining
+
+
+@dataclass(frozen=True)
+class VocoderSettings(TaskSettings):
+    """task=vocoder."""
+
+    codec: NetworkSettings
+    batch: VocoderBatchSettings
+    training: VocoderTraining
