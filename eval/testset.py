@@ -35,6 +35,17 @@ class Item:
     prompt_wav: Path | None
     recording: Path | None
     line: int
+    listed_voice: str | None = None
+
+    @property
+    def voice(self) -> str:
+        """The cluster of all statistics: utterances of one voice are not independent.
+
+        The voice that the list names, else the path of the prompt, else the utterance itself.
+        """
+        if self.listed_voice:
+            return self.listed_voice
+        return str(self.prompt_wav) if self.prompt_wav else self.utterance
 
 
 def read_meta(path: str | Path, limit: int | None = None) -> tuple[Item, ...]:

@@ -11,15 +11,16 @@ All of them score the raw transcripts, so that changing the profile calls no mod
 
 from __future__ import annotations
 
-import hashlib
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
+from typing import Any
 
 from zhon.hanzi import punctuation as HANZI_PUNCTUATION
+
+from eval.metrics.weights import Unavailable, code_sha256
 
 LANGUAGES = ("en", "zh")
 MEAN, CORPUS = "utterance mean", "corpus"
@@ -51,11 +52,10 @@ class Profile:
         return self.normalise(transcript, language)
 
     @property
-    def sha256(self) -> str:
-        """Hash of the rules: results of different hashes are not ranked together."""
-        packages = [f"{name} {version(name)}" for name in self.packages]
-        text = "\n".join([self.name, Path(__file__).read_text(), *packages])
-        return hashlib.sha256(text.encode()).hexdigest()
+    def recipe(self) -> dict[str, Any]:
+        """What the words depend on besides the texts."""
+        packages = {name: version(name) for name in self.packages}
+        return {"name": self.name, "code": code_sha256(__file__), "packages": packages}
 
 
 def _punctuation_deleted(table: dict[int, int | None]) -> Callable[[str, str], str]:
@@ -89,9 +89,9 @@ PROFILES = {
 
 
 def profile_of(name: str, language: str) -> Profile:
-    """The profile of that name. Raises ValueError, naming the valid ones, for another name or language."""
+    """The profile of that name. Raises Unavailable, naming the valid ones, for another name or language."""
     if name not in PROFILES:
-        raise ValueError(f"unknown profile {name!r}; valid: {', '.join(PROFILES)}")
+        raise Unavailable(f"unknown profile {name!r}; valid: {', '.join(PROFILES)}")
     if language not in LANGUAGES:
-        raise ValueError(f"no rules for language {language!r}; valid: {', '.join(LANGUAGES)}")
+        raise Unavailable(f"no rules for language {language!r}; valid: {', '.join(LANGUAGES)}")
     return PROFILES[name]

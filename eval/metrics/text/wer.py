@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
 
 import jiwer
+
+from eval.metrics.weights import code_sha256
 
 
 @dataclass(frozen=True)
@@ -89,3 +93,8 @@ def word_diff(reference: str, hypothesis: str) -> list[DiffPart]:
         )
         for chunk in aligned
     ]
+
+
+def counting_recipe() -> dict[str, Any]:
+    """What aligned the words."""
+    return {"jiwer": version("jiwer"), "code": code_sha256(__file__)}
