@@ -7,13 +7,16 @@ from typing import Any
 from eval.metrics.clip import Clip, Scorer
 from eval.metrics.guard import guard_recipe, loops
 from eval.metrics.setup import Setup
+from eval.metrics.text.profiles import Profile
 from eval.metrics.text.wer import WordErrors, counting_recipe, missing_words, word_errors
 
 
-def errors_of(clip: Clip, label: str) -> WordErrors:
+def errors_of(clip: Clip, label: str, profile: Profile) -> WordErrors:
     """What one recogniser heard against the text; all words deleted where it heard nothing at all."""
     heard = clip.hearings.get(label)
-    return word_errors(clip.reference, heard.words) if heard else missing_words(clip.reference)
+    if heard is None:
+        return missing_words(clip.reference)
+    return word_errors(clip.reference, heard.words, profile.merge_compounds)
 
 
 def word_error_recipe(setup: Setup, label: str) -> dict[str, Any]:
@@ -46,12 +49,12 @@ class WordErrorRate(Scorer):
         """The rate and its counts; nothing for a text without words."""
         if not clip.reference.split():
             return {}
-        hearings = {}
+        hearings, profile = {}, self.setup.profile
         for label in list(self.setup.recognisers)[1:]:
             heard = clip.hearings.get(label)
             transcript = heard.transcript if heard else None
-            hearings[label] = {"transcript": transcript, **_counts(errors_of(clip, label))}
-        main = errors_of(clip, clip.first)
+            hearings[label] = {"transcript": transcript, **_counts(errors_of(clip, label, profile))}
+        main = errors_of(clip, clip.first, profile)
         return {"wer": main.wer, "hearings": hearings, **_counts(main)}
 
 
@@ -80,7 +83,7 @@ class GuardedErrors(Scorer):
     def score(self, clip: Clip) -> dict[str, Any]:
         if not clip.reference.split():
             return {}
-        errors = errors_of(clip, clip.first)
+        errors = errors_of(clip, clip.first, self.setup.profile)
         silent = clip.speech is not None and not clip.speech
         looping = clip.heard is not None and loops(clip.heard.transcript)
         capped = silent or looping

@@ -1,16 +1,23 @@
 """Named protocols of scoring: how texts are normalised before words are counted, and what the headline is.
 
-    seedtts  seed-tts-eval (run_wer.py): punctuation but for ' deleted, lower case; zh by character.
-             Headline: mean over utterances
-    f5       F5-TTS (eval/utils_eval.py): the same, and ' is deleted too. Mean over utterances
-    whisper  Whisper's normalisers (Radford et al. 2022, appendix C): numbers, spellings, contractions.
-             Headline: corpus rate
+    seedtts   seed-tts-eval (run_wer.py): punctuation but for ' deleted, lower case; zh by character.
+              Headline: mean over utterances
+    f5        F5-TTS (eval/utils_eval.py): the same, and ' is deleted too. Mean over utterances. English is heard
+              as there: by faster-whisper with five beams and its own thresholds and repeats (asr=large-v3)
+    whisper   Whisper's normalisers (Radford et al. 2022, appendix C): numbers, spellings, contractions.
+              Headline: corpus rate
+    open_tts  Hugging Face's Open TTS Leaderboard: see `eval.metrics.text.open_tts`. Corpus rate
 
-All of them score the raw transcripts, so that changing the profile calls no model. Languages: en, zh.
+All but f5 score the same raw transcripts, so that changing the profile calls no model. Languages: en, zh.
+
+Every kind of space (no-break, ideographic, line ends) counts as a space, and what has no width (zero-width space,
+soft hyphen, byte order mark) as nothing. The originals split at " " alone: for them a no-break space makes one
+word of two. Texts without such characters give the originals' numbers.
 """
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,11 +27,18 @@ from typing import Any
 
 from zhon.hanzi import punctuation as HANZI_PUNCTUATION
 
+from eval.metrics.text import open_tts
+from eval.metrics.text.open_tts import open_tts_words
 from eval.metrics.weights import Unavailable, code_sha256
 
 LANGUAGES = ("en", "zh")
 MEAN, CORPUS = "utterance mean", "corpus"
 
+# Five beams, and faster-whisper's defaults: temperature fallback, thresholds, windows that see each other's text.
+F5_DECODING = {"beam_size": 5}
+
+_SPACES = re.compile(r"\s")
+_WITHOUT_WIDTH = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))
 _ALL = HANZI_PUNCTUATION + string.punctuation
 _WITHOUT_ALL = str.maketrans("", "", _ALL)
 _WITHOUT_SOME = str.maketrans("", "", _ALL.replace("'", ""))
@@ -38,10 +52,12 @@ class Profile:
     headline: str
     packages: tuple[str, ...]  # whose versions change what it does
     normalise_as: Callable[[str, str], str]
+    merge_compounds: bool = False  # "white paper" and "whitepaper" are the same
+    beam_search: bool = False  # English is heard with F5_DECODING instead of greedily
 
     def normalise(self, text: str, language: str) -> str:
         """The words that are compared, separated by spaces."""
-        return self.normalise_as(text, language)
+        return self.normalise_as(plain_spaces(text), language)
 
     def hypothesis(self, transcript: str, language: str) -> str:
         """As `normalise` for a raw transcript: traditional Chinese is written in simplified letters first."""
@@ -55,7 +71,13 @@ class Profile:
     def recipe(self) -> dict[str, Any]:
         """What the words depend on besides the texts."""
         packages = {name: version(name) for name in self.packages}
-        return {"name": self.name, "code": code_sha256(__file__), "packages": packages}
+        code = code_sha256(__file__, open_tts.__file__)
+        return {"name": self.name, "code": code, "packages": packages}
+
+
+def plain_spaces(text: str) -> str:
+    """Every kind of space as " ", and nothing for characters without width."""
+    return _SPACES.sub(" ", text.translate(_WITHOUT_WIDTH))
 
 
 def _punctuation_deleted(table: dict[int, int | None]) -> Callable[[str, str], str]:
@@ -82,8 +104,15 @@ PROFILES = {
     profile.name: profile
     for profile in (
         Profile("seedtts", MEAN, ("zhon", "zhconv"), _punctuation_deleted(_WITHOUT_SOME)),
-        Profile("f5", MEAN, ("zhon", "zhconv"), _punctuation_deleted(_WITHOUT_ALL)),
+        Profile(
+            *("f5", MEAN, ("zhon", "zhconv"), _punctuation_deleted(_WITHOUT_ALL)),
+            beam_search=True,
+        ),
         Profile("whisper", CORPUS, ("openai-whisper", "zhconv"), _whisper),
+        Profile(
+            *("open_tts", CORPUS, ("openai-whisper", "zhconv", "kaldialign"), open_tts_words),
+            merge_compounds=True,
+        ),
     )
 }
 

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 import jiwer
+import kaldialign
 
 from eval.metrics.weights import code_sha256
 
@@ -40,8 +41,10 @@ class DiffPart:
     hypothesis: tuple[str, ...]
 
 
-def word_errors(reference: str, hypothesis: str) -> WordErrors:
+def word_errors(reference: str, hypothesis: str, merge_compounds: bool = False) -> WordErrors:
     """Compare two normalised texts.
+
+    merge_compounds: neighbouring words that make one word of the other text are no error.
 
     Raises:
         ValueError: the reference has no words, so that no rate is defined.
@@ -50,6 +53,11 @@ def word_errors(reference: str, hypothesis: str) -> WordErrors:
         raise ValueError("the reference has no words after normalisation")
     if not hypothesis.split():
         return missing_words(reference)
+    if merge_compounds:
+        found = kaldialign.edit_distance(
+            reference.split(), hypothesis.split(), merge_compounds=True
+        )
+        return WordErrors(*(int(found[kind]) for kind in ("sub", "del", "ins", "ref_len")))
     counts = jiwer.process_words(reference, hypothesis)
     return WordErrors(
         counts.substitutions, counts.deletions, counts.insertions, len(reference.split())
@@ -97,4 +105,5 @@ def word_diff(reference: str, hypothesis: str) -> list[DiffPart]:
 
 def counting_recipe() -> dict[str, Any]:
     """What aligned the words."""
-    return {"jiwer": version("jiwer"), "code": code_sha256(__file__)}
+    used = {name: version(name) for name in ("jiwer", "kaldialign")}
+    return {**used, "code": code_sha256(__file__)}
