@@ -6,14 +6,18 @@ interval, paired differences, CSV and tables follow from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from eval.metrics.clip import Scorer
+from eval.metrics.faults import FaultClass
+from eval.metrics.loudness import Loudness
 from eval.metrics.mos.load import opinion_scorer
 from eval.metrics.setup import Setup
-from eval.metrics.speaker.load import similarity_scorer
+from eval.metrics.speaker.similarity import prompt_similarity, recording_similarity
+from eval.metrics.speaking_rate import SpeakingRate
+from eval.metrics.text.agreement import agreement_scorer
 from eval.metrics.text.errors import GuardedErrors, WordErrorRate
 
 
@@ -39,6 +43,22 @@ class Column:
     def text(self, value: float | None) -> str:
         """A value as a table shows it."""
         return "–" if value is None else self.form.format(self.scale * value)
+
+    def parts(self, row: Mapping[str, Any]) -> tuple[float, float] | None:
+        """What a row adds to the sum and to the divisor of a system's value; None without a value."""
+        if row[self.name] is None:
+            return None
+        if self.ratio is None:
+            return row[self.name], 1.0
+        summed, divisor = self.ratio
+        return sum(row[name] for name in summed), row[divisor]
+
+    def of(self, rows: Iterable[Mapping[str, Any]]) -> tuple[float | None, int]:
+        """A system's value, and over how many rows; (None, 0) when none has one."""
+        found = [parts for row in rows if (parts := self.parts(row)) is not None]
+        if not found:
+            return None, 0
+        return sum(top for top, _ in found) / sum(bottom for _, bottom in found), len(found)
 
 
 @dataclass(frozen=True)
@@ -91,7 +111,7 @@ METRICS: list[Metric] = [
     ),
     Metric(
         "sim",
-        similarity_scorer,
+        prompt_similarity,
         (
             Column(
                 "sim_prompt",
@@ -103,8 +123,15 @@ METRICS: list[Metric] = [
             Column(
                 "sim_other", "SIM other", "{:.3f}", None, "mean cosine to prompts of other voices"
             ),
+        ),
+    ),
+    Metric(
+        "sim_recording",
+        recording_similarity,
+        (
             Column(
-                "sim_recording", "SIM rec.", "{:.3f}", "higher", "cosine to the original recording"
+                *("sim_recording", "SIM rec.", "{:.3f}", "higher"),
+                "cosine of speaker embeddings to the original recording",
             ),
         ),
     ),
@@ -112,6 +139,24 @@ METRICS: list[Metric] = [
         "mos",
         opinion_scorer,
         (Column("mos", "MOS", "{:.2f}", "higher", "predicted mean opinion score, 1 to 5"),),
+    ),
+    Metric(
+        "agreement",
+        agreement_scorer,
+        (
+            Column(
+                *("agreement", "ASR agree %", "{:.1f}", None),
+                "share of words on which the first two recognisers agree",
+                scale=100,
+            ),
+        ),
+    ),
+    Metric("faults", FaultClass, (), ("fault_class",)),
+    Metric("lufs", Loudness, (Column("lufs", "LUFS", "{:.1f}", None, "loudness, BS.1770"),)),
+    Metric(
+        "rate",
+        SpeakingRate,
+        (Column("words_per_s", "words/s", "{:.2f}", None, "words heard per second of speech"),),
     ),
 ]
 

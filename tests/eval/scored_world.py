@@ -8,7 +8,7 @@ from eval.metrics.mos.opinion import Opinion, OpinionModel
 from eval.metrics.registry import build_scorers
 from eval.metrics.settings import word_error_settings
 from eval.metrics.setup import Setup
-from eval.metrics.speaker.similarity import Similarity, SpeakerEncoder
+from eval.metrics.speaker.encoder import SpeakerEncoder
 from eval.metrics.text.profiles import PROFILES
 from eval.scoring.score import score
 from eval.scoring.scorers import Scorers
@@ -85,8 +85,8 @@ def items(world, names="abc", text="Hello, world!"):
 def stand_ins(world, *asr: CountingASR, profile="seedtts", detector=None, language="en"):
     """Scorers of stand-ins: all metrics of the registry, none of which loads a network."""
     recognisers = {one.name: one for one in asr or (CountingASR(),)}
-    setup = Setup(SETTINGS, PROFILES[profile], recognisers, detector)
-    own = {"sim": Similarity(PitchSpeaker()), "mos": Opinion(PeakMOS())}
+    setup = Setup(SETTINGS, PROFILES[profile], recognisers, detector, PitchSpeaker())
+    own = {"mos": Opinion(PeakMOS())}
     return Scorers(setup, build_scorers(setup) | own, Cache(world / "cache"))
 
 

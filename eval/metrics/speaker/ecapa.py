@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.metrics.speaker.similarity import SpeakerEncoder
+from eval.metrics.speaker.encoder import SpeakerEncoder
 from eval.metrics.weights import Unavailable, code_sha256, require, revision, tool
 
 SOURCE = "speechbrain/spkrec-ecapa-voxceleb"

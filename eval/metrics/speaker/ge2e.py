@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.metrics.speaker.similarity import SpeakerEncoder
+from eval.metrics.speaker.encoder import SpeakerEncoder
 from eval.metrics.weights import code_sha256, require, tool
 
 SAMPLE_RATE_HZ = 16_000

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from eval.metrics.setup import Setup
 from eval.metrics.speaker.ecapa import SOURCE, ECAPASpeaker
+from eval.metrics.speaker.encoder import SpeakerEncoder
 from eval.metrics.speaker.ge2e import GE2ESpeaker
-from eval.metrics.speaker.similarity import Similarity, SpeakerEncoder
 from eval.metrics.speaker.wavlm import WavLMSpeaker
 from eval.metrics.weights import Unavailable
 
@@ -22,9 +21,3 @@ def load_speaker(name: str, device: str) -> SpeakerEncoder:
     if tool == "wavlm" and where:
         return WavLMSpeaker(where, device)
     raise Unavailable(f"unknown speaker encoder {name!r}; valid: speaker={VALID}, or null")
-
-
-def similarity_scorer(setup: Setup) -> Similarity | None:
-    """The similarity that the settings ask for, None without a speaker encoder."""
-    name = setup.settings.speaker
-    return Similarity(load_speaker(name, setup.settings.device)) if name else None

@@ -5,7 +5,6 @@ E embedding width. Scores of different speaker encoders are not comparable.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,21 +13,12 @@ import numpy as np
 
 from eval.metrics.audio import Audio, read_audio, reading_recipe
 from eval.metrics.clip import Clip, Memory, Scorer, Track
-from eval.metrics.model import MetricModel
-from eval.metrics.weights import Unavailable
+from eval.metrics.setup import Setup
+from eval.metrics.speaker.encoder import SpeakerEncoder
+from eval.metrics.weights import Unavailable, code_sha256
 
 
-class SpeakerEncoder(MetricModel):
-    """Embeds 16 kHz audio one clip at a time, so that no padding can change a score."""
-
-    kind = "speaker"
-
-    @abstractmethod
-    def embed(self, wave: np.ndarray) -> np.ndarray:
-        """(N,) float32 mono at 16 kHz -> (E,) float32 of length 1. Raises Unavailable."""
-
-
-class Similarity(Scorer):
+class PromptSimilarity(Scorer):
     """`prepare` embeds every prompt once; one that cannot be embedded costs its own clips their similarity."""
 
     def __init__(self, encoder: SpeakerEncoder) -> None:
@@ -39,7 +29,7 @@ class Similarity(Scorer):
 
     @property
     def recipe(self) -> dict[str, Any]:
-        return {**self.encoder.recipe, "audio": reading_recipe()}
+        return _recipe(self.encoder)
 
     def check(self) -> None:
         self.encoder.check()
@@ -49,7 +39,7 @@ class Similarity(Scorer):
         self._prompts, self._faults = {}, {}
         for path in track(list(voices)):
             try:
-                self._prompts[path] = self._embedding(read_audio(path), memory)
+                self._prompts[path] = _embedding(self.encoder, read_audio(path), memory)
             except Unavailable:
                 raise
             except Exception as error:
@@ -61,26 +51,55 @@ class Similarity(Scorer):
             return {}
         if clip.prompt not in self._prompts:
             raise ValueError(f"prompt {clip.prompt}: {self._faults.get(clip.prompt, 'not read')}")
-        embedding = self._embedding(clip.audio, clip.memory)
+        embedding = _embedding(self.encoder, clip.audio, clip.memory)
         own, other = similarities(embedding, clip.prompt, self._prompts, self._voices)
-        found = {"sim_prompt": own, "sim_other": other}
-        if clip.recording is not None and clip.recording.is_file():
-            recording = self._embedding(read_audio(clip.recording), clip.memory)
-            found["sim_recording"] = float(np.dot(embedding, recording))
-        return found
+        return {"sim_prompt": own, "sim_other": other}
 
-    def _embedding(self, audio: Audio, memory: Memory) -> np.ndarray:
-        wave = audio.wave
-        if wave is None:
-            raise ValueError(f"{audio.status}: {audio.detail}")
 
-        def embed() -> list[float]:
-            found = np.asarray(self.encoder.embed(wave), dtype=np.float64)
-            if not np.isfinite(found).all():
-                raise ValueError(f"no embedding of {audio.duration_s:.2f} s of audio")
-            return found.tolist()
+class RecordingSimilarity(Scorer):
+    """To the original recording of the same text, where there is one."""
 
-        return np.asarray(memory.get(self.encoder.key, audio.sha256, embed), dtype=np.float64)
+    def __init__(self, encoder: SpeakerEncoder) -> None:
+        self.encoder = encoder
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        return _recipe(self.encoder)
+
+    def score(self, clip: Clip) -> dict[str, Any]:
+        if clip.recording is None or not clip.recording.is_file():
+            return {}
+        recording = _embedding(self.encoder, read_audio(clip.recording), clip.memory)
+        own = _embedding(self.encoder, clip.audio, clip.memory)
+        return {"sim_recording": float(np.dot(own, recording))}
+
+
+def prompt_similarity(setup: Setup) -> PromptSimilarity | None:
+    """None without a speaker encoder."""
+    return PromptSimilarity(setup.speaker) if setup.speaker else None
+
+
+def recording_similarity(setup: Setup) -> RecordingSimilarity | None:
+    """None without a speaker encoder."""
+    return RecordingSimilarity(setup.speaker) if setup.speaker else None
+
+
+def _recipe(encoder: SpeakerEncoder) -> dict[str, Any]:
+    return {**encoder.recipe, "audio": reading_recipe(), "comparing": code_sha256(__file__)}
+
+
+def _embedding(encoder: SpeakerEncoder, audio: Audio, memory: Memory) -> np.ndarray:
+    wave = audio.wave
+    if wave is None:
+        raise ValueError(f"{audio.status}: {audio.detail}")
+
+    def embed() -> list[float]:
+        found = np.asarray(encoder.embed(wave), dtype=np.float64)
+        if not np.isfinite(found).all():
+            raise ValueError(f"no embedding of {audio.duration_s:.2f} s of audio")
+        return found.tolist()
+
+    return np.asarray(memory.get(encoder.key, audio.sha256, embed), dtype=np.float64)
 
 
 def similarities(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.metrics.speaker.similarity import SpeakerEncoder
+from eval.metrics.speaker.encoder import SpeakerEncoder
 from eval.metrics.weights import Unavailable, code_sha256, require, revision, tool
 
 if TYPE_CHECKING:

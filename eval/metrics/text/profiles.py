@@ -2,17 +2,17 @@
 
     seedtts   seed-tts-eval (run_wer.py): punctuation but for ' deleted, lower case; zh by character.
               Headline: mean over utterances
-    f5        F5-TTS (eval/utils_eval.py): the same, and ' is deleted too. Mean over utterances. English is heard
-              as there: by faster-whisper with five beams and its own thresholds and repeats (asr=large-v3)
+    f5        F5-TTS (eval/utils_eval.py): the same, and ' is deleted too. Mean over utterances. English is
+              heard as there: asr=large-v3 of faster-whisper, five beams, its own thresholds and repeats
     whisper   Whisper's normalisers (Radford et al. 2022, appendix C): numbers, spellings, contractions.
               Headline: corpus rate
     open_tts  Hugging Face's Open TTS Leaderboard: see `eval.metrics.text.open_tts`. Corpus rate
 
 All but f5 score the same raw transcripts, so that changing the profile calls no model. Languages: en, zh.
 
-Every kind of space (no-break, ideographic, line ends) counts as a space, and what has no width (zero-width space,
-soft hyphen, byte order mark) as nothing. The originals split at " " alone: for them a no-break space makes one
-word of two. Texts without such characters give the originals' numbers.
+Every kind of space (no-break, ideographic, line ends) counts as a space, and what has no width (zero-width
+space, soft hyphen, byte order mark) as nothing. The originals split at " " alone: for them a no-break space
+makes one word of two. Texts without such characters give the originals' numbers.
 """
 
 from __future__ import annotations
@@ -34,9 +34,6 @@ from eval.metrics.weights import Unavailable, code_sha256
 LANGUAGES = ("en", "zh")
 MEAN, CORPUS = "utterance mean", "corpus"
 
-# Five beams, and faster-whisper's defaults: temperature fallback, thresholds, windows that see each other's text.
-F5_DECODING = {"beam_size": 5}
-
 _SPACES = re.compile(r"\s")
 _WITHOUT_WIDTH = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))
 _ALL = HANZI_PUNCTUATION + string.punctuation
@@ -53,7 +50,7 @@ class Profile:
     packages: tuple[str, ...]  # whose versions change what it does
     normalise_as: Callable[[str, str], str]
     merge_compounds: bool = False  # "white paper" and "whitepaper" are the same
-    beam_search: bool = False  # English is heard with F5_DECODING instead of greedily
+    beam_search: bool = False  # English is heard as F5-TTS does it: see `eval.metrics.asr.whisper`
 
     def normalise(self, text: str, language: str) -> str:
         """The words that are compared, separated by spaces."""

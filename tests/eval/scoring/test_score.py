@@ -10,7 +10,7 @@ import soundfile
 
 from eval.metrics.guard import SpeechDetector
 from eval.metrics.speaker.ge2e import GE2ESpeaker
-from eval.metrics.speaker.similarity import Similarity
+from eval.metrics.speaker.similarity import PromptSimilarity
 from eval.metrics.weights import Unavailable
 from eval.scoring.row import STATUSES
 from eval.store.files import InputError
@@ -267,7 +267,7 @@ def test_a_prompt_too_short_to_embed_ends_no_run(world):
         world / "high.wav", 0.3 * np.random.default_rng(0).standard_normal(800), RATE_HZ
     )
     scorers = stand_ins(world)
-    real = replace(scorers, metrics=scorers.metrics | {"sim": Similarity(GE2ESpeaker())})
+    real = replace(scorers, metrics=scorers.metrics | {"sim": PromptSimilarity(GE2ESpeaker())})
     rows = score_with(world, items(world), real)
     assert [row["status"] for row in rows] == ["ok"] * 3
     assert all(row["sim_prompt"] is not None or "sim" in row["failures"] for row in rows)
