@@ -16,11 +16,9 @@ from rich.progress import track
 
 from data.datamodule import TokenDataModule
 from eval.analysis.statistics import Interval, corpus_wer_interval, paired_difference_interval
-from eval.metrics.asr.whisper import WhisperASR
-from eval.metrics.text.profiles import PROFILES
+from eval.metrics.settings import word_error_settings
 from eval.scoring.score import score
-from eval.scoring.scorers import Scorers
-from eval.store.cache import Cache
+from eval.scoring.scorers import scorers_of
 from eval.store.database import Store
 from eval.store.files import InputError, sha256_file
 from eval.synthesis.build import build_systems, name_systems
@@ -106,8 +104,7 @@ def wer(s: WerSettings, own: Mapping[str, Any], teacher: SpeechLM) -> Found:
         batch=s.synthesis_batch,
         **voices,
     )
-    asr = WhisperASR(s.asr, cpu_threads=s.threads)
-    scorers = Scorers(asr, None, None, Cache(s.cache), PROFILES["seedtts"])
+    scorers = scorers_of(word_error_settings(s.asr, s.threads), s.cache)
     store, list_sha256 = Store(folder), sha256_file(s.testset.meta)
     for system in systems:
         assert system.voicer is not None  # they are models
@@ -118,7 +115,7 @@ def wer(s: WerSettings, own: Mapping[str, Any], teacher: SpeechLM) -> Found:
     rows = {system.name: [one.row for one in store.scores(system.name)] for system in systems}
     baseline = rows.pop("teacher")
     words = [row["reference_words"] for row in baseline]
-    clusters = [str(row["prompt"]) for row in baseline]
+    clusters = [row["voice"] for row in baseline]
     usual = capped_errors(baseline, s.wer_cap)
     found = [
         paired_difference_interval(capped_errors(r, s.wer_cap), usual, words, clusters)

@@ -48,12 +48,12 @@ class Line:
     recording: Path | None
 
     def write(self, out: Path) -> str:
-        """The five fields, paths relative to `out`."""
+        """The six fields, paths relative to `out`; the recording may be empty."""
         # Resolved: behind a link ".." leads elsewhere.
         home, places = out.resolve(), (self.prompt.wav, self.recording)
         wavs = [os.path.relpath(p.resolve(), home) if p else "" for p in places]
-        fields = [self.name, self.prompt.text or "", wavs[0], self.text]
-        return "|".join([*fields, wavs[1]] if wavs[1] else fields)
+        prompt_text = self.prompt.text or ""
+        return "|".join([self.name, prompt_text, wavs[0], self.text, wavs[1], self.prompt.voice])
 
 
 def readable(text: str | None) -> bool:

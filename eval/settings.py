@@ -73,8 +73,7 @@ class Systems(Common):
 class Metrics(Common):
     """configs/stage/_metrics.yaml."""
 
-    asr: str
-    asr_device: str
+    asr: str | list[str]
     asr_batch: int
     asr_tokens_per_s: float | None
     profile: str

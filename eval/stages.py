@@ -21,9 +21,8 @@ from eval.efficiency.stage import efficiency
 from eval.listening.listening import analyse, write_test
 from eval.report.board import write_board
 from eval.report.evaluation import check_baseline, report
-from eval.scoring.metric_models import load_scorers
 from eval.scoring.score import score
-from eval.scoring.scorers import Scorers
+from eval.scoring.scorers import Scorers, load_scorers
 from eval.settings import (
     All,
     Board,
@@ -42,7 +41,7 @@ from eval.store.database import Store
 from eval.store.files import InputError, sha256_bytes, sha256_file
 from eval.store.manifest import run_facts
 from eval.synthesis.build import Names, System, build_systems, name_systems
-from eval.synthesis.cross_entropy import cross_entropy, prompt_voices, read_held_out
+from eval.synthesis.cross_entropy import cross_entropy, read_held_out
 from eval.synthesis.model_voicer import ModelVoicer
 from eval.synthesis.synthesize import synthesize, why_not_ready
 from eval.synthesis.systems import code_version
@@ -153,7 +152,6 @@ class Evaluation:
                 test_set=test_set_of(self.s),
                 seed=self.s.seed_index,
                 console=self.console,
-                voice_of=prompt_voices(tokens) if tokens else None,
                 shard=shard,
             )
             if tokens and isinstance(system.voicer, ModelVoicer) and shard[0] == 0:

@@ -2,10 +2,15 @@
 
 Fields are separated by `|`. The number of fields decides their meaning:
 
+    6   utterance | prompt text | prompt wav | text | recording | voice
     5   utterance | prompt text | prompt wav | text | recording
     4   utterance | prompt text | prompt wav | text
     3   utterance | text | prompt wav            (a ".wav" ending of the utterance is dropped)
     2   utterance | text
+
+The voice is whose prompt it is: utterances of one voice are not independent, so it is the cluster of all
+statistics. Where none is given, every prompt file is a voice of its own, by its whole path. Where no recording
+is given, `wavs/<utterance>.wav` beside the list is one if it is there, as in Seed-TTS's own folders.
 
 Relative paths resolve against the folder of the list. Everything wrong with a list is reported at
 once, each fault with its line, before any model is loaded.
@@ -35,9 +40,22 @@ class Item:
     prompt_wav: Path | None
     recording: Path | None
     line: int
+    listed_voice: str | None = None
+
+    @property
+    def voice(self) -> str:
+        """The cluster of all statistics: utterances of one voice are not independent.
+
+        The voice that the list names, else the path of the prompt, else the utterance itself.
+        """
+        if self.listed_voice:
+            return self.listed_voice
+        return str(self.prompt_wav) if self.prompt_wav else self.utterance
 
 
-def read_meta(path: str | Path, limit: int | None = None) -> tuple[Item, ...]:
+def read_meta(
+    path: str | Path, limit: int | None = None, *, need_prompts: bool = True
+) -> tuple[Item, ...]:
     """Read and check a test set.
 
     The form of every line is checked, also beyond `limit`; prompt wavs are checked for the items
@@ -46,6 +64,7 @@ def read_meta(path: str | Path, limit: int | None = None) -> tuple[Item, ...]:
     Args:
         path: the `meta.lst` file.
         limit: keep the first `limit` items only.
+        need_prompts: False where only words are counted: prompt wavs need not be there.
 
     Raises:
         InputError: with one line `file:line: what is wrong` per fault.
@@ -80,7 +99,8 @@ def read_meta(path: str | Path, limit: int | None = None) -> tuple[Item, ...]:
     if not lines:
         faults.append(f"{path}: the list is empty")
     items = items[:limit]
-    faults += _prompt_faults(items, path)
+    if need_prompts:
+        faults += _prompt_faults(items, path)
     if faults:
         hidden = len(faults) - MAX_SHOWN_FAULTS
         shown = faults[:MAX_SHOWN_FAULTS] + ([f"... and {hidden} more"] if hidden > 0 else [])
@@ -118,8 +138,10 @@ def with_recording(items: Sequence[Item]) -> tuple[Item, ...]:
 
 def _parse_line(line: str, number: int, folder: Path) -> Item:
     fields = [field.strip() for field in line.split("|")]
-    prompt_text, prompt_wav, recording = "", "", ""
-    if len(fields) == 5:
+    prompt_text, prompt_wav, recording, voice = "", "", "", ""
+    if len(fields) == 6:
+        utterance, prompt_text, prompt_wav, text, recording, voice = fields
+    elif len(fields) == 5:
         utterance, prompt_text, prompt_wav, text, recording = fields
     elif len(fields) == 4:
         utterance, prompt_text, prompt_wav, text = fields
@@ -130,7 +152,7 @@ def _parse_line(line: str, number: int, folder: Path) -> Item:
         utterance, text = fields
     else:
         raise InputError(
-            f"malformed line: {len(fields)} field(s) separated by '|', expected 2, 3, 4 or 5"
+            f"malformed line: {len(fields)} field(s) separated by '|', expected 2 to 6"
         )
     _check_utterance_id(utterance)
     if not text:
@@ -139,13 +161,17 @@ def _parse_line(line: str, number: int, folder: Path) -> Item:
         raise InputError(f"empty prompt wav for utterance {utterance!r}")
     if len(fields) >= 4 and not prompt_text:
         raise InputError(f"empty prompt text for utterance {utterance!r}")
+    if len(fields) == 6 and not voice:
+        raise InputError(f"empty voice for utterance {utterance!r}")
+    beside = folder / "wavs" / f"{utterance}.wav"
     return Item(
         utterance=utterance,
         text=text,
         prompt_text=prompt_text,
         prompt_wav=folder / prompt_wav if prompt_wav else None,
-        recording=folder / recording if recording else None,
+        recording=folder / recording if recording else beside if beside.is_file() else None,
         line=number,
+        listed_voice=voice or None,
     )
 
 

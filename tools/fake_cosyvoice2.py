@@ -132,10 +132,10 @@ def write_small_libritts(folder: Path, meta: Path, count: int = 8) -> list[str]:
     Returns the names of the utterances. Raises ValueError when the list has fewer recordings.
     """
     rows = [line.split("|") for line in meta.read_text(encoding="utf-8").splitlines()]
-    rows = [row for row in rows if len(row) == 5 and (meta.parent / row[4]).is_file()][:count]
+    rows = [row for row in rows if len(row) >= 5 and (meta.parent / row[4]).is_file()][:count]
     if len(rows) < count:
         raise ValueError(f"{meta} has {len(rows)} recordings beside it, {count} are needed")
-    for number, (name, _, _, text, recording) in enumerate(rows):
+    for number, (name, _, _, text, recording, *_) in enumerate(rows):
         subset = "train-clean-100" if number % 2 == 0 else "dev-clean"
         home = folder / subset / str(number) / "1"
         home.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ class TestItem:
     text: str
     prompt: str
     prompt_text: str
+    voice: str
 
 
 def test_items(table: pd.DataFrame) -> list[TestItem]:
@@ -26,17 +27,22 @@ def test_items(table: pd.DataFrame) -> list[TestItem]:
         own = prompts[row.voice]
         prompt = own.iloc[used[row.voice] % len(own)]
         used[row.voice] += 1
-        items.append(TestItem(row.utterance, row.text, prompt["utterance"], prompt["text"]))
+        items.append(
+            TestItem(row.utterance, row.text, prompt["utterance"], prompt["text"], row.voice)
+        )
     return items
 
 
 def write_meta(
     path: Path, items: list[TestItem], prompts: str, recordings: str, suffix: str
 ) -> None:
-    """Seed-TTS-eval lines `utt|prompt_text|prompt_wav|text|recording`; folders are relative to `path`."""
+    """Seed-TTS-eval lines with a voice, `utt|prompt_text|prompt_wav|text|recording|voice`.
+
+    Folders are relative to `path`.
+    """
     lines = [
         f"{i.utterance}|{i.prompt_text}|{prompts}/{i.prompt}{suffix}|{i.text}|"
-        f"{recordings}/{i.utterance}{suffix}\n"
+        f"{recordings}/{i.utterance}{suffix}|{i.voice}\n"
         for i in items
     ]
     partial = path.with_suffix(".partial")

@@ -5,46 +5,46 @@ The detector of speech is Silero's, whose weights are in the faster-whisper whee
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Callable
-from importlib.metadata import version
 from itertools import pairwise
-from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from eval.metrics.model import MetricModel
+from eval.metrics.weights import code_sha256, tool
 
 SAMPLE_RATE_HZ = 16_000
 WINDOW_S = 30.0  # what Whisper hears at once
 MIN_CHUNK_S = 15.0  # a long clip is cut at the longest pause between these two
 MAX_COMPRESSION = 2.4  # Whisper's own sign of a loop (openai-whisper transcribe.py)
 MIN_LOOP_WORDS = 12
+VAD_MS = {"min_speech_duration_ms": 30, "min_silence_duration_ms": 100, "speech_pad_ms": 0}
 
 Span = tuple[int, int]  # first and last sample of a stretch of speech
 
 
-class SpeechDetector:
+class SpeechDetector(MetricModel):
     """Where somebody speaks."""
 
+    kind = "vad"
+
     @property
-    def key(self) -> str:
-        """Names everything that the spans depend on besides the audio."""
-        return f"vad-silero-faster-whisper-{version('faster-whisper')}"
+    def recipe(self) -> dict[str, Any]:
+        return {"tool": "silero", "faster-whisper": tool("faster-whisper"), **VAD_MS}
 
     def spans(self, wave: np.ndarray) -> list[Span]:
         """(N,) float32 at 16 kHz -> stretches of speech, in order; none in silence or noise."""
         from faster_whisper.vad import VadOptions, get_speech_timestamps
 
-        options = VadOptions(
-            min_speech_duration_ms=30, min_silence_duration_ms=100, speech_pad_ms=0
-        )
-        found = get_speech_timestamps(wave, options)
+        found = get_speech_timestamps(wave, VadOptions(**VAD_MS))
         return [(int(span["start"]), int(span["end"])) for span in found]
 
 
-def guard_sha256() -> str:
-    """Hash of these rules: guarded rates of other rules are not ranked together."""
-    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+def guard_recipe() -> dict[str, Any]:
+    """What decides that nobody speaks, or that a transcript goes round in circles."""
+    return {"detector": SpeechDetector().recipe, "code": code_sha256(__file__)}
 
 
 def loops(transcript: str) -> bool:

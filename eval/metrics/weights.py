@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 
@@ -30,6 +33,32 @@ def tool(name: str) -> str:
         return "missing"
 
 
-def file_name(text: str) -> str:
-    """A model's name or path as part of a file name."""
-    return text.replace("/", "_").strip("._")
+@cache
+def code_sha256(*files: str) -> str:
+    """Short hash of what Python files do: comments, docstrings and layout do not count."""
+    digest = hashlib.sha256()
+    for file in files:
+        tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list) and _documented(body):
+                del body[0]
+        digest.update(ast.unparse(tree).encode())
+    return digest.hexdigest()[:12]
+
+
+def _documented(body: list[ast.stmt]) -> bool:
+    """Whether a block begins with a string that is only documentation."""
+    first = body[0] if body else None
+    return (
+        isinstance(first, ast.Expr)
+        and isinstance(first.value, ast.Constant)
+        and isinstance(first.value.value, str)
+    )
+
+
+def require(option: str, *modules: str, extra: str = "eval") -> None:
+    """Raise Unavailable, naming what to install, when a module that an option needs is not there."""
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        raise Unavailable(f"{option} needs {', '.join(missing)}: pip install 'mamtra[{extra}]'")

@@ -1,23 +1,35 @@
-"""One utterance's row: what the metric models say of its wav, and what is wrong with it."""
+"""One utterance's row: what the metrics say of its wav, and what is wrong with it.
+
+A row is a flat dict with every column of `eval.metrics.registry` and
+
+    utterance, text, duration_s, sample_rate_hz, wav_sha256
+    status, detail      one of STATUSES: what is wrong with the wav or its transcript, and why
+    failures            metric -> why it has no value for this clip; a prompt's fault is here, as no status:
+                        the words of the clip are counted all the same
+    flags               of FLAGS
+    voice               the cluster of all statistics: see `eval.testset.Item`
+    prompt              its path, None without one
+    transcript          by the main recogniser
+    reference_words     of the text after normalisation
+    silence_end_s       after the last speech
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from eval.metrics.audio import Audio, read_audio
+from eval.metrics.clip import Clip, Hearing
 from eval.metrics.guard import WINDOW_S, Span, loops, transcribe_long
-from eval.metrics.speaker.ge2e import similarities
-from eval.metrics.text.wer import missing_words, word_errors
+from eval.metrics.registry import empty_values
 from eval.metrics.weights import Unavailable
 from eval.scoring.scorers import Scorers
 from eval.store.files import sha256_file
 from eval.testset import Item
 
-# Every row has exactly one of these. The first six describe the wav.
+# Every row has exactly one of these; all but the last two describe the wav.
 STATUSES = (
     "ok",
     "missing",
@@ -25,11 +37,11 @@ STATUSES = (
     "empty",
     "silent",
     "nan",
-    "prompt_missing",
-    "asr_error",
-    "ref_empty",
+    "asr_error",  # the main recogniser failed: all words count as lost
+    "ref_empty",  # the text has no words after normalisation: expected, but there is no rate
 )
-# What a row can be marked with besides: see `_flags`.
+# "long": longer than the recogniser's window, so read in parts; "no_speech": nobody speaks, whatever was heard;
+# "loop": the transcript goes round in circles.
 FLAGS = ("long", "no_speech", "loop")
 Row = dict[str, Any]
 
@@ -39,36 +51,8 @@ def file_hash(path: Path) -> str | None:
     return sha256_file(path) if path.is_file() else None
 
 
-def embed_prompts(items: Iterable[Item], scorers: Scorers) -> dict[str, np.ndarray]:
-    """Embedding of each distinct prompt wav that can be read, by its path."""
-    prompts: dict[str, np.ndarray] = {}
-    if scorers.speaker is None:
-        return prompts
-    for item in items:
-        key = str(item.prompt_wav)
-        if item.prompt_wav is None or key in prompts:
-            continue
-        audio = read_audio(item.prompt_wav)
-        if audio.wave is not None:
-            prompts[key] = _embedding(scorers, audio)
-    return prompts
-
-
-def _embedding(scorers: Scorers, audio: Audio) -> np.ndarray:
-    speaker, wave = scorers.speaker, audio.wave
-    assert speaker is not None and wave is not None
-    embed = lambda: [float(v) for v in speaker.embed(wave)]  # noqa: E731
-    return np.asarray(scorers.cache.get(speaker.key, audio.sha256, embed), dtype=np.float64)
-
-
-def score_one(
-    item: Item,
-    wavs: Path,
-    scorers: Scorers,
-    prompts: Mapping[str, np.ndarray],
-    voices: Mapping[str, str],
-) -> Row:
-    """The row of one item. Raises Unavailable for a model that cannot be had; other faults are its status."""
+def score_one(item: Item, wavs: Path, scorers: Scorers) -> Row:
+    """The row of one item. Raises Unavailable for a model that cannot be had; other faults are in the row."""
     path = wavs / f"{item.utterance}.wav"
     audio = read_audio(path)
     reference = scorers.profile.normalise(item.text, scorers.language)
@@ -76,70 +60,95 @@ def score_one(
         "utterance": item.utterance,
         "status": audio.status,
         "detail": audio.detail,
+        "failures": {},
         "flags": [],
-        "prompt": item.prompt_wav.name if item.prompt_wav else None,
+        "voice": item.voice,
+        "prompt": str(item.prompt_wav) if item.prompt_wav else None,
         "text": item.text,
         "transcript": None,
-        "wer": None,
-        "substitutions": None,
-        "deletions": None,
-        "insertions": None,
-        "guarded_errors": None,
         "reference_words": len(reference.split()),
-        "sim_prompt": None,
-        "sim_other": None,
-        "sim_recording": None,
-        "mos": None,
         "duration_s": audio.duration_s,
+        "sample_rate_hz": audio.sample_rate_hz,
         "silence_end_s": None,
         "wav_sha256": file_hash(path),
+        **empty_values(),
     }
+    spans = _spans(audio, scorers)
+    clip = Clip(
+        audio=audio,
+        text=item.text,
+        reference=reference,
+        hearings=_hearings(row, audio, spans, scorers),
+        first=scorers.setup.first,
+        speech=spans,
+        prompt=item.prompt_wav,
+        recording=item.recording,
+        memory=scorers.cache,
+    )
     if audio.wave is not None:
-        spans = _spans(audio, scorers)
-        _add_speaker(row, audio, item, scorers, prompts, voices)
-        _add_mos(row, audio, scorers)
-        _add_transcript(row, audio, spans, scorers)
+        row["transcript"] = clip.heard and clip.heard.transcript
         _add_flags(row, audio, spans)
+    for name, scorer in scorers.metrics.items():
+        if audio.wave is None and scorer.needs_audio:
+            continue
+        try:
+            row |= scorer.score(clip)
+        except Unavailable:
+            raise
+        except Exception as error:
+            row["failures"][name] = f"{type(error).__name__}: {error}"
     if not reference.split():
-        # Without reference words there is no rate: the row is expected but not scored.
         row["status"], row["detail"] = "ref_empty", "the text has no words after normalisation"
-    else:
-        _add_word_errors(row, reference, scorers)
     return row
 
 
-def _spans(audio: Audio, scorers: Scorers) -> list[Span] | None:
-    detector, wave = scorers.detector, audio.wave
-    if detector is None:
+def _spans(audio: Audio, scorers: Scorers) -> tuple[Span, ...] | None:
+    detector, wave = scorers.setup.detector, audio.wave
+    if detector is None or wave is None:
         return None
-    assert wave is not None
-    return scorers.cache.get(detector.key, audio.sha256, lambda: detector.spans(wave))
+    found = scorers.cache.get(detector.key, audio.sha256, lambda: detector.spans(wave))
+    return tuple((start, end) for start, end in found)
 
 
-def _add_transcript(row: Row, audio: Audio, spans: list[Span] | None, scorers: Scorers) -> None:
+def _hearings(
+    row: Row, audio: Audio, spans: tuple[Span, ...] | None, scorers: Scorers
+) -> dict[str, Hearing]:
+    """What each recogniser heard. The main one's failure is the row's status, another's is in `failures`."""
     wave = audio.wave
-    assert wave is not None
-    try:
-        row["transcript"] = scorers.cache.get(
-            _transcript_key(audio, scorers),
-            audio.sha256,
-            lambda: transcribe_long(wave, spans or [], scorers.asr.transcribe),
-        )
-    except Unavailable:  # of the set-up, not of this row
-        raise
-    except Exception as error:
-        row["status"], row["detail"] = "asr_error", f"{type(error).__name__}: {error}"
+    found: dict[str, Hearing] = {}
+    if wave is None:
+        return found
+    for label, recogniser in scorers.setup.recognisers.items():
+        try:
+            transcript = scorers.cache.get(
+                transcript_key(label, audio, scorers),
+                audio.sha256,
+                lambda heard_by=recogniser: transcribe_long(
+                    wave, list(spans or ()), heard_by.transcribe
+                ),
+            )
+        except Unavailable:  # of the set-up, not of this row
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            if label == scorers.setup.first:
+                row["status"], row["detail"] = "asr_error", reason
+            else:
+                row["failures"][f"wer:{label}"] = reason
+            continue
+        words = scorers.profile.hypothesis(transcript, scorers.language)
+        found[label] = Hearing(transcript, words)
+    return found
 
 
-def _transcript_key(audio: Audio, scorers: Scorers) -> str:
+def transcript_key(label: str, audio: Audio, scorers: Scorers) -> str:
     """The recogniser, and for a clip that is read in parts what cuts it."""
-    detector = scorers.detector
+    detector, key = scorers.setup.detector, scorers.setup.recognisers[label].key
     parts = audio.duration_s > WINDOW_S and detector is not None
-    return f"{scorers.asr.key}-{detector.key}" if parts and detector else scorers.asr.key
+    return f"{key}-{detector.key}" if parts and detector else key
 
 
-def _add_flags(row: Row, audio: Audio, spans: list[Span] | None) -> None:
-    """ "long": longer than the recogniser's window; "no_speech": nobody speaks, whatever was heard; "loop"."""
+def _add_flags(row: Row, audio: Audio, spans: tuple[Span, ...] | None) -> None:
     assert audio.wave is not None
     if audio.duration_s > WINDOW_S:
         row["flags"].append("long")
@@ -150,68 +159,6 @@ def _add_flags(row: Row, audio: Audio, spans: list[Span] | None) -> None:
             row["flags"].append("no_speech")
     if loops(row["transcript"] or ""):
         row["flags"].append("loop")
-
-
-def _add_word_errors(row: Row, reference: str, scorers: Scorers) -> None:
-    """Word errors; an utterance without a transcript counts as all words deleted.
-
-    `guarded_errors`: where nobody speaks, as if nothing had been heard; where the transcript goes round in
-    circles, the reference words at most.
-    """
-    if row["transcript"] is None:
-        errors = missing_words(reference)
-    else:
-        heard = scorers.profile.hypothesis(row["transcript"], scorers.language)
-        errors = word_errors(reference, heard)
-    row["wer"] = errors.wer
-    row["substitutions"] = errors.substitutions
-    row["deletions"] = errors.deletions
-    row["insertions"] = errors.insertions
-    row["guarded_errors"] = errors.errors
-    if "no_speech" in row["flags"]:
-        row["guarded_errors"] = errors.reference_words
-    elif "loop" in row["flags"]:
-        row["guarded_errors"] = min(errors.errors, errors.reference_words)
-
-
-def _add_speaker(
-    row: Row,
-    audio: Audio,
-    item: Item,
-    scorers: Scorers,
-    prompts: Mapping[str, np.ndarray],
-    voices: Mapping[str, str],
-) -> None:
-    if scorers.speaker is None or item.prompt_wav is None:
-        return  # a list without prompts has no similarity
-    prompt = str(item.prompt_wav)
-    if prompt not in prompts:
-        row["status"], row["detail"] = "prompt_missing", "no prompt to compare the voice with"
-        return
-    try:
-        embedding = _embedding(scorers, audio)
-        recording = read_audio(item.recording) if item.recording else None
-        if recording is not None and recording.wave is not None:
-            row["sim_recording"] = float(np.dot(embedding, _embedding(scorers, recording)))
-    except Unavailable:
-        raise
-    except Exception as error:
-        row["detail"] = f"no similarity: {type(error).__name__}: {error}"
-        return
-    row["sim_prompt"], row["sim_other"] = similarities(embedding, prompt, prompts, voices)
-
-
-def _add_mos(row: Row, audio: Audio, scorers: Scorers) -> None:
-    wave, mos = audio.wave, scorers.mos
-    if mos is None:
-        return
-    assert wave is not None
-    try:
-        row["mos"] = scorers.cache.get(mos.key, audio.sha256, lambda: mos.score(wave))
-    except Unavailable:
-        raise
-    except Exception as error:
-        row["detail"] = f"no MOS: {type(error).__name__}: {error}"
 
 
 def synthesis_fields(synth_row: Mapping[str, Any] | None, row: Mapping[str, Any]) -> Row:

@@ -19,7 +19,7 @@ from eval.console import progress_bar
 from eval.metrics.audio import read_audio
 from eval.metrics.guard import WINDOW_S
 from eval.metrics.weights import Unavailable
-from eval.scoring.row import Row, embed_prompts, score_one, synthesis_fields
+from eval.scoring.row import Row, score_one, synthesis_fields
 from eval.scoring.scorers import Scorers
 from eval.store.database import Store
 from eval.store.files import InputError
@@ -37,7 +37,6 @@ def score(
     test_set: str,
     seed: int,
     console: Console,
-    voice_of: Mapping[str, str] | None = None,
     shard: tuple[int, int] = (0, 1),
 ) -> list[Row]:
     """Transcribe, embed and rate the wavs of one system.
@@ -50,7 +49,6 @@ def score(
         wavs: folder with `<utterance>.wav`.
         name: of the system; rows of its synthesis in `store` give counts and causes of missing wavs.
         speech_recipe: what made the wavs. test_set, seed: hash of the list, and seed index, kept with them.
-        voice_of: stem of a prompt wav -> voice, when several prompts share a voice.
         shard: (i, n): score every n-th item from the i-th on.
 
     Returns:
@@ -61,12 +59,14 @@ def score(
     calls, rows = scorers.cache.calls, []
     speech = store.speech(name)
     try:
-        prompts = embed_prompts(items, scorers)
-        voices = {key: (voice_of or {}).get(Path(key).stem, key) for key in prompts}
-        transcribe_ahead(mine, wavs, scorers, name, console)
+        with progress_bar(console) as bar:
+            prompts = f"{escape(name)}: prompts"
+            scorers.prepare(items, lambda these: bar.track(these, description=prompts))
+        for label in scorers.setup.recognisers:
+            transcribe_ahead(mine, wavs, scorers, label, name, console)
         with progress_bar(console) as bar:
             for item in bar.track(mine, description=f"{escape(name)}: scoring"):
-                row = score_one(item, wavs, scorers, prompts, voices)
+                row = score_one(item, wavs, scorers)
                 _, said = speech.get(item.utterance, (None, None))
                 rows.append(row | synthesis_fields(said, row))
     except Unavailable as error:
@@ -92,21 +92,20 @@ def _say_faults(
     console.print(text, markup=False, soft_wrap=True)
     for row in faults[:5]:
         console.print(f"  {row['utterance']}: {row['status']} {row['detail']}", markup=False)
-    for metric, column in (("MOS", "mos"), ("similarity", "sim_prompt")):
-        lost = [row for row in rows if row["detail"].startswith(f"no {metric}")]
-        if lost:
-            console.print(f"  {len(lost)} rows have no {column}: {lost[0]['detail']}", markup=False)
+    for metric in sorted({metric for row in rows for metric in row["failures"]}):
+        lost = [row["failures"][metric] for row in rows if metric in row["failures"]]
+        console.print(f"  {len(lost)} rows have no {metric}: {lost[0]}", markup=False)
 
 
 def transcribe_ahead(
-    items: Sequence[Item], wavs: Path, scorers: Scorers, name: str, console: Console
+    items: Sequence[Item], wavs: Path, scorers: Scorers, label: str, name: str, console: Console
 ) -> None:
     """Put the transcripts of short clips into the cache, several at a time; what fails is left to the row.
 
     Clips of like length go together, so that none waits long for another's end.
     """
-    asr: Any = scorers.asr
-    batch = getattr(asr, "batch", 1)
+    asr = scorers.setup.recognisers[label]
+    batch = asr.batch
     if batch < 2:
         return
     waiting: dict[str, tuple[float, Path]] = {}  # by the audio's hash
@@ -114,22 +113,23 @@ def transcribe_ahead(
         path = wavs / f"{item.utterance}.wav"
         audio = read_audio(path)
         short = audio.wave is not None and audio.duration_s <= WINDOW_S
-        if short and not scorers.cache.has(scorers.asr.key, audio.sha256):
+        if short and not scorers.cache.has(asr.key, audio.sha256):
             waiting[audio.sha256] = (audio.duration_s, path)
     ordered = sorted(waiting, key=lambda sha256: waiting[sha256])
     with progress_bar(console) as bar:
-        task = bar.add_task(f"{name}: transcripts", total=len(ordered))
+        task = bar.add_task(f"{escape(name)}: {escape(label)}", total=len(ordered))
         for start in range(0, len(ordered), batch):
             part = ordered[start : start + batch]
-            waves = [read_audio(waiting[sha256][1]).wave for sha256 in part]
+            read = (read_audio(waiting[sha256][1]).wave for sha256 in part)
+            waves = [wave for wave in read if wave is not None]
             try:
                 texts = asr.transcribe_batch(waves)
             except Unavailable:
                 raise
             except Exception as error:
                 reason = escape(f"{type(error).__name__}: {error}")
-                console.print(f"[yellow]{name}: {len(part)} clips are read one by one[/]: {reason}")
+                console.print(f"[yellow]{escape(name)}: {len(part)} clips are read one by one[/]: {reason}")
             else:
                 for sha256, text in zip(part, texts, strict=True):
-                    scorers.cache.put(scorers.asr.key, sha256, text)
+                    scorers.cache.put(asr.key, sha256, text)
             bar.advance(task, len(part))

@@ -1,66 +1,93 @@
-"""The metric models of one evaluation behind small interfaces."""
+"""The metrics of one evaluation, what their values depend on, and the cache of what their models said."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from eval.metrics.guard import SpeechDetector, guard_sha256
+from eval.metrics.clip import Scorer, Track
+from eval.metrics.registry import build_scorers
+from eval.metrics.settings import MetricSettings
+from eval.metrics.setup import Setup, set_up
+from eval.metrics.text.errors import word_error_recipe
 from eval.metrics.text.profiles import Profile
+from eval.metrics.weights import Unavailable
+from eval.settings import Metrics
 from eval.store.cache import Cache
-
-
-class ASR(Protocol):
-    """Speech to text; see `eval.metrics.asr.whisper.WhisperASR`."""
-
-    @property
-    def key(self) -> str: ...
-    def transcribe(self, wave: np.ndarray) -> str: ...
-
-
-class Speaker(Protocol):
-    """Speaker embeddings; see `eval.metrics.speaker.ge2e.GE2ESpeaker`."""
-
-    @property
-    def key(self) -> str: ...
-    def embed(self, wave: np.ndarray) -> np.ndarray: ...
-
-
-class MOS(Protocol):
-    """Opinion scores; see `eval.metrics.mos.distillmos.DistillMOS`."""
-
-    @property
-    def key(self) -> str: ...
-    def score(self, wave: np.ndarray) -> float: ...
+from eval.store.files import InputError
+from eval.testset import Item
 
 
 @dataclass(frozen=True)
 class Scorers:
-    """The metric models and their cache; a metric without a model is left out of the rows."""
+    """Metrics by the name of their line in the registry; one that the settings leave out is not there."""
 
-    asr: ASR
-    speaker: Speaker | None
-    mos: MOS | None
+    setup: Setup
+    metrics: Mapping[str, Scorer]
     cache: Cache
-    profile: Profile
-    language: str = "en"
-    detector: SpeechDetector | None = None
+
+    @property
+    def profile(self) -> Profile:
+        return self.setup.profile
+
+    @property
+    def language(self) -> str:
+        return self.setup.language
 
     def recipes(self) -> dict[str, dict[str, Any]]:
-        """Metric -> everything that its values depend on besides audio and text."""
-        wer = {
-            "profile": self.profile.name,
-            "rules_sha256": self.profile.sha256,
-            "language": self.language,
-            "asr": self.asr.key,
-            "detector": self.detector and self.detector.key,
-            "guard_sha256": guard_sha256(),
-        }
-        found: dict[str, dict[str, Any]] = {"wer": wer}
-        if self.speaker is not None:
-            found["sim"] = {"speaker": self.speaker.key}
-        if self.mos is not None:
-            found["mos"] = {"mos": self.mos.key}
-        return found
+        """Metric -> everything that its values depend on besides the audio and the text, as JSON.
+
+        Two evaluations may be compared by a metric when its recipes are equal. The word errors by a further
+        recogniser are the metric `wer:<label>`.
+        """
+        recipes = {name: scorer.recipe for name, scorer in self.metrics.items()}
+        for label in list(self.setup.recognisers)[1:]:
+            recipes[f"wer:{label}"] = word_error_recipe(self.setup, label)
+        return recipes
+
+    def check(self) -> None:
+        """Raise InputError for a model that cannot be had, as far as that shows without loading it."""
+        try:
+            for scorer in self.metrics.values():
+                scorer.check()
+        except Unavailable as error:
+            raise InputError(str(error)) from error
+
+    def prepare(self, items: Sequence[Item], track: Track = iter) -> None:
+        """What metrics want before the first clip of a test set, as the voices of its prompts."""
+        voices = {item.prompt_wav: item.voice for item in items if item.prompt_wav is not None}
+        for scorer in self.metrics.values():
+            scorer.prepare(voices, self.cache, track)
+
+
+def scorers_of(settings: MetricSettings, cache: Path) -> Scorers:
+    """The metrics that the settings ask for, checked. Loads no weights.
+
+    Raises:
+        InputError: a name that is not known, or a package or file that is not there, with what to do.
+    """
+    try:
+        setup = set_up(settings)
+        scorers = Scorers(setup, build_scorers(setup), Cache(cache))
+    except Unavailable as error:
+        raise InputError(str(error)) from error
+    scorers.check()
+    return scorers
+
+
+def load_scorers(s: Metrics, language: str, device: str) -> Scorers:
+    """As `scorers_of` for the settings of a stage."""
+    settings = MetricSettings(
+        language=language,
+        profile=s.profile,
+        asr=s.asr if isinstance(s.asr, str) else tuple(s.asr),
+        speaker=s.speaker,
+        mos=s.mos,
+        device=device,
+        threads=s.threads,
+        asr_batch=s.asr_batch,
+        asr_tokens_per_s=s.asr_tokens_per_s,
+    )
+    return scorers_of(settings, s.cache)

@@ -82,11 +82,6 @@ def read_held_out(path: Path, limit: int | None = None) -> list[HeldOut]:
     ]
 
 
-def prompt_voices(path: Path) -> dict[str, str]:
-    """utterance -> voice of the rows with split "prompt"."""
-    return {row["utterance"]: row["voice"] for row in _read_rows(path) if row["split"] == "prompt"}
-
-
 def cross_entropy(
     model: SpeechLM,
     rows: Sequence[HeldOut],

@@ -3,6 +3,12 @@
 import numpy as np
 from rich.console import Console
 
+from eval.metrics.asr.recogniser import Recogniser
+from eval.metrics.mos.opinion import Opinion, OpinionModel
+from eval.metrics.registry import build_scorers
+from eval.metrics.settings import word_error_settings
+from eval.metrics.setup import Setup
+from eval.metrics.speaker.encoder import SpeakerEncoder
 from eval.metrics.text.profiles import PROFILES
 from eval.scoring.score import score
 from eval.scoring.scorers import Scorers
@@ -13,13 +19,16 @@ from eval.testset import Item
 
 RATE_HZ = 16_000
 RECIPE = {"kind": "wavs", "source": "elsewhere"}
+SETTINGS = word_error_settings("tiny.en", threads=1)
 
 
-class CountingASR:
-    key = "asr-counting"
+class CountingASR(Recogniser):
+    def __init__(self, text: str = "hello world", name: str = "counting") -> None:
+        self.text, self.name, self.calls = text, name, 0
 
-    def __init__(self, text: str = "hello world") -> None:
-        self.text, self.calls = text, 0
+    @property
+    def recipe(self):
+        return {"tool": self.name}
 
     def transcribe(self, wave: np.ndarray) -> str:
         self.calls += 1
@@ -42,16 +51,20 @@ class BatchASR(CountingASR):
         return [self.text for _ in waves]
 
 
-class PitchSpeaker:
-    key = "speaker-pitch"
+class PitchSpeaker(SpeakerEncoder):
+    @property
+    def recipe(self):
+        return {"tool": "pitch"}
 
     def embed(self, wave: np.ndarray) -> np.ndarray:
         crossings = float(np.mean(np.diff(np.signbit(wave).astype(int)) != 0))
         return np.array([np.cos(20 * crossings), np.sin(20 * crossings)])
 
 
-class PeakMOS:
-    key = "mos-peak"
+class PeakMOS(OpinionModel):
+    @property
+    def recipe(self):
+        return {"tool": "peak"}
 
     def score(self, wave: np.ndarray) -> float:
         return 1 + 4 * float(np.abs(wave).max())
@@ -69,19 +82,32 @@ def items(world, names="abc", text="Hello, world!"):
     ]
 
 
+def stand_ins(world, *asr: CountingASR, profile="seedtts", detector=None, language="en"):
+    """Scorers of stand-ins: all metrics of the registry, none of which loads a network."""
+    recognisers = {one.name: one for one in asr or (CountingASR(),)}
+    setup = Setup(SETTINGS, PROFILES[profile], recognisers, detector, PitchSpeaker())
+    own = {"mos": Opinion(PeakMOS())}
+    return Scorers(setup, build_scorers(setup) | own, Cache(world / "cache"))
+
+
 def run(world, these, asr=None, rows=None, profile="seedtts", detector=None, shard=(0, 1)):
     """Score the wavs of `world` as system "s"; (rows, scorers)."""
-    models = (asr or CountingASR(), PitchSpeaker(), PeakMOS(), Cache(world / "cache"))
-    scorers = Scorers(*models, PROFILES[profile], "en", detector)
+    given = asr if isinstance(asr, tuple) else (asr,) if asr else ()
+    scorers = stand_ins(world, *given, profile=profile, detector=detector)
+    return score_with(world, these, scorers, rows, shard), scorers
+
+
+def score_with(world, these, scorers, rows=None, shard=(0, 1)) -> list[dict]:
+    """Rows of system "s" by these scorers."""
     store = Store(world / "out")
     store.put_system("s", RECIPE, {"kind": "wavs", "source": str(world / "out/wavs")})
     if rows:
         store.put_speech("s", RECIPE, [{"utterance": name, **row} for name, row in rows.items()])
     options = {"name": "s", "console": Console(quiet=True), "shard": shard}
     made = {"speech_recipe": RECIPE, "test_set": "list", "seed": 0}
-    rows = score(these, world / "out/wavs", store, scorers, **options, **made)
+    found = score(these, world / "out/wavs", store, scorers, **options, **made)
     store.close()
-    return rows, scorers
+    return found
 
 
 def stored(world) -> list[dict]:

@@ -30,6 +30,43 @@ def test_two_to_five_fields(folder):
     assert with_recording([a, b, c, d]) == ()
 
 
+def test_voices_are_the_lists_else_the_prompts_whole_path_else_the_utterances(folder):
+    for speaker in ("spk1", "spk2"):
+        (folder / speaker).mkdir()
+        soundfile.write(folder / speaker / "prompt.wav", 0.1 * np.ones(1600), 16000)
+    lines = [f"{s}|hi|{s}/prompt.wav|text" for s in ("spk1", "spk2")]
+    lines += ["c|hi|spk1/prompt.wav|text|r.wav|ann", "d|hi|spk2/prompt.wav|text||ann", "e|text"]
+    one, two, c, d, e = read_meta(write(folder, "\n".join(lines)))
+    assert one.voice == str(folder / "spk1/prompt.wav") != two.voice
+    assert (c.voice, d.voice, e.voice) == ("ann", "ann", "e")
+    assert c.recording == folder / "r.wav" and d.recording is None
+
+
+def test_recordings_of_four_fields_lie_beside_the_list(folder):
+    (folder / "wavs").mkdir()
+    soundfile.write(folder / "wavs/a.wav", 0.1 * np.ones(1600), 16000)
+    a, b = read_meta(write(folder, "a|hi|p.wav|four\nb|hi|p.wav|four\n"))
+    assert a.recording == folder / "wavs/a.wav" and b.recording is None
+    assert with_recording([a, b]) == (a,)
+
+
+def test_prompts_are_demanded_only_where_they_are_needed(folder):
+    path = write(folder, "a|hi|nowhere.wav|text\n")
+    [item] = read_meta(path, need_prompts=False)
+    assert item.prompt_wav == folder / "nowhere.wav"
+    with pytest.raises(InputError, match="no such file"):
+        read_meta(path)
+
+
+def test_brackets_quotes_and_odd_spaces_in_paths_and_texts(folder):
+    name = "it's [hifi] \u00a0“p”\u200b.wav"
+    soundfile.write(folder / name, 0.1 * np.ones(1600), 16000)
+    [item] = read_meta(write(folder, f"a [1] 'b'|[hi] \"x\"|{name}|no\u00a0break [/bold]\n"))
+    assert item.prompt_wav == folder / name and item.text == "no\u00a0break [/bold]"
+    with pytest.raises(InputError, match=r"\[hifi\]/none\.wav: no such file"):
+        read_meta(write(folder, "a|hi|[hifi]/none.wav|text\n"))
+
+
 def test_limit_keeps_the_first_items_but_checks_every_line(folder):
     assert len(read_meta(write(folder, "a|x\nb|y\nc|z\n"), limit=2)) == 2
     with pytest.raises(InputError, match=r"meta\.lst:3: duplicate"):
@@ -42,7 +79,8 @@ def test_limit_keeps_the_first_items_but_checks_every_line(folder):
     ("line", "message"),
     [
         ("only-one-field", "malformed line"),
-        ("a|b|c|d|e|f", "malformed line: 6 field"),
+        ("a|b|c|d|e|f|g", "malformed line: 7 field"),
+        ("x|hi|p.wav|text|r.wav|", "empty voice"),
         ("../up|text", "contains a path"),
         ("/etc/x|text", "contains a path"),
         ("a\\b|text", "contains a path"),

@@ -5,31 +5,46 @@ N samples.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
-from eval.metrics.weights import Unavailable, file_name, revision, tool
+from eval.metrics.asr.recogniser import Recogniser
+from eval.metrics.weights import Unavailable, code_sha256, require, revision, tool
 
 
-class OpenAIWhisperASR:
+class OpenAIWhisperASR(Recogniser):
     """16 kHz audio to text. `model`: a size, which is downloaded once, or a checkpoint file."""
 
     def __init__(self, model: str, language: str = "en", device: str = "cpu") -> None:
         self.model, self.language, self.device = model, language, device
-        self._model = None
+        self._model: Any = None
         self._revision = revision(model)
 
     @property
-    def key(self) -> str:
-        """Names everything that a transcript depends on besides the audio."""
-        used = f"asr-openai-whisper-{tool('openai-whisper')}-{file_name(self.model)}"
-        return f"{used}-{self._revision}-fp32-greedy-{self.language}"
+    def recipe(self) -> dict[str, Any]:
+        return {
+            "tool": "openai-whisper",
+            "version": tool("openai-whisper"),
+            "model": Path(self.model).name,
+            "weights": self._revision,
+            "decoding": {"beam_size": 1, "precision": "float32"},
+            "language": self.language,
+            "code": code_sha256(__file__),
+        }
+
+    def check(self) -> None:
+        require("asr=openai:...", "whisper")
+        from whisper import available_models
+
+        if self.model not in available_models() and not Path(self.model).is_file():
+            raise Unavailable(
+                f"no openai-whisper model {self.model!r}. Give the path of its .pt file, or one of: "
+                f"{', '.join(available_models())}"
+            )
 
     def transcribe(self, wave: np.ndarray) -> str:
-        """(N,) float32 mono at 16 kHz, at most 30 s -> the raw transcript.
-
-        Raises:
-            Unavailable: the weights cannot be had.
-        """
         if self._model is None:
             import whisper
 

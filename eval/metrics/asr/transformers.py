@@ -5,16 +5,18 @@ One 30 s window, greedy, fp32, one clip at a time. N samples.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from eval.metrics.weights import Unavailable, file_name, revision, tool
+from eval.metrics.asr.recogniser import Recogniser
+from eval.metrics.weights import Unavailable, code_sha256, require, revision, tool
 
 LANGUAGES = {"en": "english", "zh": "chinese"}
 
 
-class TransformersWhisperASR:
+class TransformersWhisperASR(Recogniser):
     """16 kHz audio to text. `model`: a name on the Hugging Face hub or a folder."""
 
     def __init__(self, model: str, language: str = "en", device: str = "cpu") -> None:
@@ -23,17 +25,21 @@ class TransformersWhisperASR:
         self._revision = revision(model, ("*.safetensors", "*.bin"))
 
     @property
-    def key(self) -> str:
-        """Names everything that a transcript depends on besides the audio."""
-        used = f"asr-transformers-{tool('transformers')}-{file_name(self.model)}"
-        return f"{used}-{self._revision}-fp32-greedy-{self.language}"
+    def recipe(self) -> dict[str, Any]:
+        return {
+            "tool": "transformers",
+            "version": tool("transformers"),
+            "model": Path(self.model).name,
+            "weights": self._revision,
+            "decoding": {"beam_size": 1, "precision": "float32"},
+            "language": self.language,
+            "code": code_sha256(__file__),
+        }
+
+    def check(self) -> None:
+        require("asr=transformers:...", "transformers")
 
     def transcribe(self, wave: np.ndarray) -> str:
-        """(N,) float32 mono at 16 kHz, at most 30 s -> the raw transcript.
-
-        Raises:
-            Unavailable: the weights cannot be had.
-        """
         import torch
 
         if self._loaded is None:

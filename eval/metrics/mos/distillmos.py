@@ -8,31 +8,38 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from importlib.metadata import version
+from typing import Any
 
 import numpy as np
-import torch
+
+from eval.metrics.mos.opinion import OpinionModel
+from eval.metrics.weights import code_sha256, require, tool
 
 
-class DistillMOS:
+class DistillMOS(OpinionModel):
     """Scores 16 kHz audio one clip at a time: its windows are shared by a batch otherwise."""
 
-    def __init__(self) -> None:
-        self._model = None
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
+        self._model: Any = None
 
     @property
-    def key(self) -> str:
-        """Names everything that a score depends on besides the audio."""
-        return f"mos-distillmos-{version('distillmos')}"
+    def recipe(self) -> dict[str, Any]:
+        return {"tool": "distillmos", "version": tool("distillmos"), "code": code_sha256(__file__)}
+
+    def check(self) -> None:
+        require("mos=distillmos", "distillmos")
 
     def score(self, wave: np.ndarray) -> float:
         """(N,) float32 mono at 16 kHz -> MOS between 1 and 5."""
+        import torch
+
         if self._model is None:
             # The constructor announces its weights on stdout, in the middle of the progress bar.
             with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
                 warnings.simplefilter("ignore")
                 import distillmos
 
-                self._model = distillmos.ConvTransformerSQAModel().eval()
+                self._model = distillmos.ConvTransformerSQAModel().to(self.device).eval()
         with torch.inference_mode():
-            return float(self._model(torch.from_numpy(wave)[None]).item())
+            return float(self._model(torch.from_numpy(wave).to(self.device)[None]).item())

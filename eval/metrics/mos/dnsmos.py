@@ -6,18 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from eval.metrics.weights import Unavailable, tool
+from eval.metrics.mos.opinion import OpinionModel
+from eval.metrics.weights import code_sha256, require, tool
 
 SAMPLE_RATE_HZ = 16_000
 
 
-class DNSMOS:
+class DNSMOS(OpinionModel):
     """Overall quality (OVRL) of 16 kHz audio, one clip at a time."""
 
     @property
-    def key(self) -> str:
-        """Names everything that a score depends on besides the audio."""
-        return f"mos-dnsmos-ovrl-speechmos-{tool('speechmos')}"
+    def recipe(self) -> dict[str, Any]:
+        used = {"tool": "dnsmos", "speechmos": tool("speechmos"), "scale": "ovrl"}
+        return {**used, "code": code_sha256(__file__)}
+
+    def check(self) -> None:
+        require("mos=dnsmos", "speechmos")
 
     def score(self, wave: np.ndarray) -> float:
         """(N,) float32 mono at 16 kHz -> MOS between 1 and 5.
@@ -25,10 +29,9 @@ class DNSMOS:
         Raises:
             Unavailable: the package is missing.
         """
-        try:
-            from speechmos import dnsmos
-        except ModuleNotFoundError as error:
-            raise Unavailable(f"mos=dnsmos needs `pip install speechmos`: {error}") from error
+        self.check()
+        from speechmos import dnsmos
+
         # It refuses samples beyond full scale, which resampling makes of loud speech.
         clipped = np.clip(wave, -1.0, 1.0)
         found: Any = dnsmos.run(clipped, SAMPLE_RATE_HZ)

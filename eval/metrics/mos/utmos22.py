@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from eval.metrics.weights import Unavailable
+from eval.metrics.mos.opinion import OpinionModel
+from eval.metrics.weights import Unavailable, code_sha256
 
 SAMPLE_RATE_HZ = 16_000
 ENTRY = "utmos22_strong"
@@ -21,6 +22,7 @@ REPOSITORY = f"tarepan/SpeechMOS:{COMMIT}"
 WEIGHTS = "utmos22_strong_step7459_v1.pt"
 URL = f"https://github.com/tarepan/SpeechMOS/releases/download/v1.0.0/{WEIGHTS}"
 SHA256 = "38aa51ab79e2a4e09a1449758a4b37e9cbb2e8235a49662a732d33a9ba1e9bff"
+_HOW = f"Without a network: mos=utmos22:<checkout of SpeechMOS at {COMMIT[:7]}, with {WEIGHTS} in it> ({URL})"
 
 
 @contextmanager
@@ -39,7 +41,7 @@ def _without_namesake() -> Iterator[None]:
         sys.modules.update(aside)
 
 
-class UTMOS22:
+class UTMOS22(OpinionModel):
     """Scores 16 kHz audio one clip at a time: padding changes its scores.
 
     `folder`: a checkout of SpeechMOS with the weights in it; None: both from torch.hub's cache or the network.
@@ -52,9 +54,13 @@ class UTMOS22:
         self._network: Any = None
 
     @property
-    def key(self) -> str:
-        """Names everything that a score depends on besides the audio."""
-        return f"mos-utmos22-strong-{COMMIT[:7]}-{self.sha256[:12]}"
+    def recipe(self) -> dict[str, Any]:
+        used = {"tool": "utmos22-strong", "speechmos": COMMIT, "weights": self.sha256[:12]}
+        return {**used, "code": code_sha256(__file__)}
+
+    def check(self) -> None:
+        if self.folder and not self._weights().is_file():
+            raise Unavailable(f"mos=utmos22:{self.folder}: no {WEIGHTS} there. {_HOW}")
 
     def score(self, wave: np.ndarray) -> float:
         """(N,) float32 mono at 16 kHz -> MOS, about 1 to 5.
@@ -86,8 +92,7 @@ class UTMOS22:
             network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
         except Exception as error:  # the network, the disk, and the repository's own code
             raise Unavailable(
-                f"cannot load UTMOS22 from {place!r}: {type(error).__name__}: {error}. Without a network: "
-                f"mos=utmos22=<checkout of SpeechMOS at {COMMIT[:7]}, with {WEIGHTS} in it> ({URL})"
+                f"cannot load UTMOS22 from {place!r}: {type(error).__name__}: {error}. {_HOW}"
             ) from error
         return network.to(self.device).eval()
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eval.metrics.weights import Unavailable, revision, tool
+from eval.metrics.speaker.encoder import SpeakerEncoder
+from eval.metrics.weights import Unavailable, code_sha256, require, revision, tool
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +37,9 @@ LARGE: Mapping[str, Any] = {
 }
 # Of training only: the classifier over the training speakers.
 LEFT_OUT = {"loss_calculator.projection.weight"}
+_HOW = (
+    "Give the file wavlm_large_finetune.pth that seed-tts-eval's README links: speaker=wavlm:<file>"
+)
 
 _LAYER = r"encoder\.layers\.(\d+)\."
 # fairseq's names inside the checkpoint -> transformers'.
@@ -83,7 +87,7 @@ def our_name(name: str) -> str:
     return "wavlm." + name
 
 
-class WavLMSpeaker:
+class WavLMSpeaker(SpeakerEncoder):
     """Embeds 16 kHz audio one clip at a time. `checkpoint`: the file `wavlm_large_finetune.pth`."""
 
     def __init__(
@@ -94,9 +98,15 @@ class WavLMSpeaker:
         self._revision = revision(self.checkpoint)
 
     @property
-    def key(self) -> str:
-        """Names everything that an embedding depends on besides the audio."""
-        return f"speaker-wavlm-large-sv-transformers-{tool('transformers')}-{self._revision}"
+    def recipe(self) -> dict[str, Any]:
+        used = {"tool": "wavlm-large-sv", "transformers": tool("transformers")}
+        head = str(Path(__file__).with_name("ecapa_head.py"))
+        return {**used, "weights": self._revision, "code": code_sha256(__file__, head)}
+
+    def check(self) -> None:
+        require("speaker=wavlm", "transformers")
+        if not self.checkpoint.is_file():
+            raise Unavailable(f"cannot read {str(self.checkpoint)!r}: no such file. {_HOW}")
 
     def embed(self, wave: np.ndarray) -> np.ndarray:
         """(N,) float32 mono at 16 kHz -> (E,) float32 of length 1.
@@ -137,6 +147,5 @@ class WavLMSpeaker:
             }
         except Exception as error:  # unpickling damage raises every kind of exception
             raise Unavailable(
-                f"cannot read {str(self.checkpoint)!r}: {type(error).__name__}: {error}. Give the file "
-                "wavlm_large_finetune.pth that seed-tts-eval's README links: speaker=wavlm=<file>"
+                f"cannot read {str(self.checkpoint)!r}: {type(error).__name__}: {error}. {_HOW}"
             ) from error

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
 
 import jiwer
+import kaldialign
+
+from eval.metrics.weights import code_sha256
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,10 @@ class DiffPart:
     hypothesis: tuple[str, ...]
 
 
-def word_errors(reference: str, hypothesis: str) -> WordErrors:
+def word_errors(reference: str, hypothesis: str, merge_compounds: bool = False) -> WordErrors:
     """Compare two normalised texts.
+
+    merge_compounds: neighbouring words that make one word of the other text are no error.
 
     Raises:
         ValueError: the reference has no words, so that no rate is defined.
@@ -46,6 +53,11 @@ def word_errors(reference: str, hypothesis: str) -> WordErrors:
         raise ValueError("the reference has no words after normalisation")
     if not hypothesis.split():
         return missing_words(reference)
+    if merge_compounds:
+        found = kaldialign.edit_distance(
+            reference.split(), hypothesis.split(), merge_compounds=True
+        )
+        return WordErrors(*(int(found[kind]) for kind in ("sub", "del", "ins", "ref_len")))
     counts = jiwer.process_words(reference, hypothesis)
     return WordErrors(
         counts.substitutions, counts.deletions, counts.insertions, len(reference.split())
@@ -89,3 +101,9 @@ def word_diff(reference: str, hypothesis: str) -> list[DiffPart]:
         )
         for chunk in aligned
     ]
+
+
+def counting_recipe() -> dict[str, Any]:
+    """What aligned the words."""
+    used = {name: version(name) for name in ("jiwer", "kaldialign")}
+    return {**used, "code": code_sha256(__file__)}

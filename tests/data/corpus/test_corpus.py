@@ -102,4 +102,5 @@ def test_meta_lines_pair_each_item_with_a_prompt_of_its_voice(tmp_path):
         f"prompts/{items[0].prompt}.flac",
         items[0].text,
         f"recordings/{items[0].utterance}.flac",
+        voice[items[0].utterance],
     ]

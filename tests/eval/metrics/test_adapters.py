@@ -1,5 +1,6 @@
 """Adapters of the metric tools: real weights where a wheel has them, else real classes on random ones."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -8,9 +9,18 @@ import pytest
 import soundfile
 import torch
 
+from eval.metrics.asr.load import load_recogniser
+from eval.metrics.mos.load import load_mos
+from eval.metrics.settings import word_error_settings
+from eval.metrics.speaker.load import load_speaker
 from eval.metrics.weights import Unavailable
-from eval.scoring.metric_models import load_asr, load_mos, load_scorers, load_speaker
+from eval.scoring.scorers import load_scorers
 from eval.store.files import InputError
+
+
+def load_asr(name, language="en", **given):
+    return load_recogniser(name, replace(word_error_settings(name, 1), language=language, **given))
+
 
 RECORDING = sorted((Path(__file__).parents[3] / "assets/mini").rglob("*.flac"))
 
@@ -27,15 +37,15 @@ def test_a_checkpoint_of_openai_whisper(tmp_path, wave):
     torch.manual_seed(0)
     model = Whisper(sizes)
     torch.save({"dims": sizes.__dict__, "model_state_dict": model.state_dict()}, tmp_path / "w.pt")
-    asr = load_asr(f"openai:{tmp_path / 'w.pt'}", "en", "cpu", 1)
+    asr = load_asr(f"openai:{tmp_path / 'w.pt'}")
     assert isinstance(asr.transcribe(wave[:8000]), str)
     torch.save(
         {"dims": sizes.__dict__, "model_state_dict": Whisper(sizes).state_dict()}, tmp_path / "x.pt"
     )
-    other = load_asr(f"openai:{tmp_path / 'x.pt'}", "en", "cpu", 1)
-    assert asr.key != other.key and "-en" in asr.key
+    other = load_asr(f"openai:{tmp_path / 'x.pt'}")
+    assert asr.key != other.key and asr.recipe["language"] == "en"
     with pytest.raises(RuntimeError, match=r"path of its \.pt file"):
-        load_asr("openai:no-such-size", "en", "cpu", 1).transcribe(wave)
+        load_asr("openai:no-such-size").transcribe(wave)
 
 
 @pytest.mark.skipif(not find_spec("transformers"), reason="needs transformers")
@@ -61,42 +71,44 @@ def test_a_folder_of_whisper_in_transformers(tmp_path, wave):
     model = WhisperForConditionalGeneration(config)
     model.generation_config.max_new_tokens = 8
     model.half().save_pretrained(tmp_path)  # as whisper-large-v3 is published
-    asr = load_asr(f"transformers:{tmp_path}", "en", "cpu", 1)
+    asr = load_asr(f"transformers:{tmp_path}")
     first, second = asr.transcribe(wave), asr.transcribe(wave)
-    assert isinstance(first, str) and first == second and "greedy-en" in asr.key
+    assert isinstance(first, str) and first == second
     with pytest.raises(RuntimeError, match="whisper-large-v3"):
-        load_asr(f"transformers:{tmp_path}/none", "en", "cpu", 1).transcribe(wave)
+        load_asr(f"transformers:{tmp_path}/none").transcribe(wave)
 
 
 def test_a_cap_on_tokens_shortens_alone_and_in_batches_alike():
     waves = [soundfile.read(path, dtype="float32")[0] for path in RECORDING[:4]]
-    free = load_asr("tiny.en", "en", "cpu", 1)
-    capped = load_asr("tiny.en", "en", "cpu", 1, tokens_per_s=1.5)
+    free = load_asr("tiny.en")
+    capped = load_asr("tiny.en", asr_tokens_per_s=1.5)
     whole, short = ([asr.transcribe(wave) for wave in waves] for asr in (free, capped))
     for full, part in zip(whole, short, strict=True):
         assert full.startswith(part) and 0 < len(part) < len(full)
-    assert capped.transcribe_batch(waves) == short and capped.key == f"{free.key}-1.5-per-s"
-    generous = load_asr("tiny.en", "en", "cpu", 1, tokens_per_s=20.0)
+    assert (
+        capped.transcribe_batch(waves) == short and capped.recipe["decoding"]["tokens_per_s"] == 1.5
+    )
+    generous = load_asr("tiny.en", asr_tokens_per_s=20.0)
     assert [generous.transcribe(wave) for wave in waves] == whole
 
 
 def test_a_device_that_is_not_there_is_a_fault_of_the_set_up(wave):
-    with pytest.raises(Unavailable, match="asr_device=cpu always works"):
-        load_asr("tiny.en", "en", "cpu", 1, asr_device="mps").transcribe(wave)
+    with pytest.raises(Unavailable, match="device=cpu always works"):
+        load_asr("tiny.en", device="mps").transcribe(wave)
 
 
 def test_whisper_hears_the_same_in_batches():
-    asr = load_asr("tiny.en", "en", "cpu", 1)
+    asr = load_asr("tiny.en")
     waves = [soundfile.read(path, dtype="float32")[0] for path in RECORDING[:9]]
     assert len({len(wave) for wave in waves}) > 3
     alone = [asr.transcribe(wave) for wave in waves]
     assert asr.transcribe_batch(waves) == alone and all(len(text) > 10 for text in alone)
     assert asr.transcribe_batch(waves[::-1]) == alone[::-1]
-    assert load_asr("tiny.en", "en", "cpu", 1, batch=8).key == f"{asr.key}-batched"
+    assert load_asr("tiny.en", asr_batch=8).key != asr.key
 
 
 def test_models_of_like_names_have_keys_of_their_own():
-    keys = {load_asr(name, "en", "cpu", 1).key for name in ("openai:tiny", "openai:tiny.en")}
+    keys = {load_asr(name).key for name in ("openai:tiny", "openai:tiny.en")}
     assert len(keys) == 2
 
 
@@ -141,20 +153,20 @@ pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
     network = ECAPA_TDNN(80, kernel_sizes=[5, 3, 3, 3, 1], dilations=[1, 2, 3, 4, 1], **sizes)
     torch.save(network.state_dict(), tmp_path / "embedding_model.ckpt")
     (tmp_path / "hyperparams.yaml").write_text(hyperparameters)
-    speaker = load_speaker(f"ecapa={tmp_path}", "cpu")
+    speaker = load_speaker(f"ecapa:{tmp_path}", "cpu")
     embedding = speaker.embed(wave)
-    assert "by-name" not in speaker.key
+    assert speaker.recipe["weights"] != "by-name"
     assert embedding.shape == (192,) and np.linalg.norm(embedding) == pytest.approx(1, abs=1e-5)
     np.testing.assert_allclose(speaker.embed(wave), embedding, atol=1e-6)
     with pytest.raises(RuntimeError, match="cannot load ECAPA"):
-        load_speaker(f"ecapa={tmp_path}/none", "cpu").embed(wave)
+        load_speaker(f"ecapa:{tmp_path}/none", "cpu").embed(wave)
 
 
 def test_missing_funasr_says_what_to_install(wave):
     if find_spec("funasr"):
         pytest.skip("FunASR is here")
-    with pytest.raises(RuntimeError, match="pip install funasr"):
-        load_asr("paraformer", "zh", "cpu", 1).transcribe(wave)
+    with pytest.raises(RuntimeError, match="zh"):
+        load_asr("paraformer", "zh").transcribe(wave)
 
 
 def test_ge2e_tells_voices_apart_and_ignores_company():
@@ -170,24 +182,29 @@ def test_ge2e_tells_voices_apart_and_ignores_company():
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("given", "message"),
     [
-        (lambda: load_asr("paraformer", "en", "cpu", 1), "reads Chinese only"),
-        (lambda: load_asr("tiny.en", "zh", "cpu", 1), "asr=paraformer"),
-        (lambda: load_speaker("wavlm", "cpu"), "valid: ge2e, ecapa"),
-        (lambda: load_mos("utmos", "cpu"), "valid: distillmos, dnsmos"),
+        ({"asr": "paraformer"}, "reads Chinese only"),
+        ({"asr": "tiny.en", "language": "zh"}, "asr=paraformer"),
+        ({"asr": "tini.en"}, r"unknown Whisper 'tini.en'; valid: .*tiny.en, "),
+        ({"asr": "opena:tiny"}, "unknown recogniser 'opena:tiny'; valid: .*openai:<size or file>"),
+        ({"asr": "openai:tini"}, "no openai-whisper model 'tini'.*tiny.en"),
+        ({"asr": ("tiny.en", "tiny.en")}, "each once"),
+        ({"asr": ()}, "names recognisers"),
+        ({"speaker": "wavlm"}, "valid: speaker=ge2e, ecapa"),
+        ({"speaker": "wavlm:none.pth"}, "none.pth'.*no such file"),
+        ({"speaker": "ecapa:/none"}, "no hyperparams.yaml"),
+        ({"mos": "utmos"}, "valid: mos=distillmos, dnsmos"),
+        ({"mos": "utmos22:/none"}, "no utmos22_strong"),
+        ({"profile": "odd"}, "unknown profile"),
+        ({"language": "fr"}, "no rules for language"),
     ],
 )
-def test_unknown_names(call, message):
+def test_what_is_wrong_with_the_settings_shows_before_anything_runs(tmp_path, given, message):
     with pytest.raises(InputError, match=message):
-        call()
+        load_scorers(replace(word_error_settings("tiny.en", 1), **given), tmp_path)
 
 
 def test_none_leaves_a_metric_out(tmp_path):
-    given = {"profile": "seedtts", "asr": "tiny.en", "speaker": None, "mos": None}
-    given |= {"device": "cpu", "threads": 1, "cache": str(tmp_path), "asr_batch": 1}
-    given |= {"asr_device": "cpu", "asr_tokens_per_s": None}
-    scorers = load_scorers(given, "en")
-    assert scorers.speaker is None and scorers.mos is None and load_mos(False, "cpu") is None
-    with pytest.raises(InputError, match="unknown profile"):
-        load_scorers(given | {"profile": "odd"}, "en")
+    scorers = load_scorers(word_error_settings("tiny.en", 1), tmp_path)
+    assert not {"sim", "mos"} & set(scorers.recipes()) and "wer" in scorers.recipes()

@@ -8,7 +8,8 @@ import pytest
 import soundfile
 
 from eval.metrics.audio import read_audio
-from eval.scoring.metric_models import load_mos, load_speaker
+from eval.metrics.mos.load import load_mos
+from eval.metrics.speaker.load import load_speaker
 
 PROMPTS = sorted((Path(__file__).parents[3] / "assets/mini/prompts").glob("*.flac"))
 pytestmark = pytest.mark.weights

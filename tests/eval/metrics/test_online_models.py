@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from eval.metrics.mos.load import load_mos
 from eval.metrics.mos.utmos22 import UTMOS22, WEIGHTS
+from eval.metrics.speaker.load import load_speaker
 from eval.metrics.speaker.wavlm import LARGE, WavLMSpeaker
 from eval.metrics.weights import Unavailable, revision
-from eval.scoring.metric_models import load_mos, load_speaker
-from eval.store.files import InputError
 
 SMALL = {
     **LARGE,
@@ -131,10 +131,10 @@ def test_a_missing_or_damaged_speaker_checkpoint_says_where_to_get_it(tmp_path):
     (tmp_path / "bad.pth").write_bytes(b"no weights")
     for name in ("none.pth", "bad.pth"):
         with pytest.raises(
-            Unavailable, match=r"seed-tts-eval's README links: speaker=wavlm=<file>"
+            Unavailable, match=r"seed-tts-eval's README links: speaker=wavlm:<file>"
         ):
-            load_speaker(f"wavlm={tmp_path / name}", "cpu").embed(WAVE)
-    with pytest.raises(InputError, match=r"wavlm=<wavlm_large_finetune\.pth>"):
+            load_speaker(f"wavlm:{tmp_path / name}", "cpu").embed(WAVE)
+    with pytest.raises(Unavailable, match=r"wavlm:<wavlm_large_finetune\.pth>"):
         load_speaker("wavlm", "cpu")
 
 
@@ -181,10 +181,10 @@ def test_utmos_loads_from_a_checkout_and_scores(speechmos):
 
 def test_utmos_refuses_other_weights_and_says_what_to_get(speechmos):
     with pytest.raises(Unavailable, match=r"sha256 .*, not 38aa51ab"):
-        load_mos(f"utmos22={speechmos}", "cpu").score(WAVE)
+        load_mos(f"utmos22:{speechmos}", "cpu").score(WAVE)
     (speechmos / WEIGHTS).unlink()
     with pytest.raises(Unavailable, match=r"checkout of SpeechMOS at ed25eac, with utmos22_strong"):
-        load_mos(f"utmos22={speechmos}", "cpu").score(WAVE)
+        load_mos(f"utmos22:{speechmos}", "cpu").score(WAVE)
 
 
 def test_utmos_without_a_network_says_so(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Scoring with counting stand-ins for the metric models: statuses, caching, isolation of faults."""
 
+import json
 import sqlite3
 from dataclasses import replace
 
@@ -7,10 +8,23 @@ import numpy as np
 import pytest
 import soundfile
 
+from eval.metrics.guard import SpeechDetector
+from eval.metrics.speaker.ge2e import GE2ESpeaker
+from eval.metrics.speaker.similarity import PromptSimilarity
 from eval.metrics.weights import Unavailable
 from eval.scoring.row import STATUSES
 from eval.store.files import InputError
-from tests.eval.scored_world import RATE_HZ, BatchASR, CountingASR, items, run, stored, tone
+from tests.eval.scored_world import (
+    RATE_HZ,
+    BatchASR,
+    CountingASR,
+    items,
+    run,
+    score_with,
+    stand_ins,
+    stored,
+    tone,
+)
 
 
 def test_good_rows_carry_every_metric(world):
@@ -39,7 +53,7 @@ def test_a_changed_wav_is_scored_again_and_a_damaged_cache_entry_is_recomputed(w
     run(world, items(world), asr)
     assert asr.calls == 1
     with sqlite3.connect(world / "cache/metrics.sqlite") as cache:
-        cache.execute("UPDATE value SET value = '{ half' WHERE key = ?", (CountingASR.key,))
+        cache.execute("UPDATE value SET value = '{ half' WHERE key = ?", (asr.key,))
     run(world, items(world), asr)
     assert asr.calls == 1 + 3  # a, b and c: equal clips have different hashes now
 
@@ -77,13 +91,10 @@ def test_other_rates_and_stereo_are_read(world, rate_hz):
     assert rows[0]["duration_s"] == pytest.approx(1.0)
 
 
-def test_asr_failure_prompt_missing_and_empty_reference(world):
+def test_asr_failure_and_empty_reference(world):
     rows, _ = run(world, items(world), CountingASR("raise"))
     assert {row["status"] for row in rows} == {"asr_error"}
     assert "out of memory" in rows[0]["detail"] and rows[0]["wer"] == 1.0
-    (world / "high.wav").unlink()
-    rows, _ = run(world, items(world))
-    assert [row["status"] for row in rows] == ["ok", "prompt_missing", "ok"]
     rows, _ = run(world, items(world, text="?!"))
     assert {row["status"] for row in rows} == {"ref_empty"}
     assert rows[0]["wer"] is None
@@ -111,16 +122,14 @@ def test_shards_leave_the_rows_of_one_process_and_lose_nothing(world, n_shards):
 def test_shards_of_different_profiles_are_not_one_result(world):
     for i in range(2):
         run(world, items(world), shard=(i, 2))
-    run(world, items(world), profile="f5", shard=(0, 2))
-    with pytest.raises(InputError, match=r"not ready.*profile: (f5|seedtts) and (f5|seedtts)"):
+    run(world, items(world), profile="whisper", shard=(0, 2))
+    with pytest.raises(InputError, match="not ready"):
         stored(world)
-    run(world, items(world), profile="f5", shard=(1, 2))
+    run(world, items(world), profile="whisper", shard=(1, 2))
     assert len(stored(world)) == 3
 
 
 class NoWeights(CountingASR):
-    key = "asr-none"
-
     def transcribe(self, wave):
         raise Unavailable("cannot load it: give a folder")
 
@@ -154,11 +163,11 @@ def test_shards_of_another_list_are_not_one_result(world):
 
 
 def test_another_profile_asks_no_model_and_counts_its_own_way(world):
-    these = items(world, text="Hello, world's!")
-    seed, _ = run(world, these, CountingASR("hello worlds"))
-    f5, scorers = run(world, these, CountingASR("raise"), profile="f5")
+    these = items(world, text="the colour grey")
+    seed, _ = run(world, these, CountingASR("the color gray"))
+    whisper, scorers = run(world, these, CountingASR("raise"), profile="whisper")
     assert scorers.cache.calls == 0
-    assert (seed[0]["wer"], f5[0]["wer"]) == (0.5, 0.0)
+    assert (seed[0]["wer"], whisper[0]["wer"]) == (pytest.approx(2 / 3), 0.0)
 
 
 def test_equal_audio_in_another_format_is_not_scored_again(world):
@@ -170,8 +179,10 @@ def test_equal_audio_in_another_format_is_not_scored_again(world):
     assert scorers.cache.calls == 0
 
 
-class NoSpeech:
-    key = "vad-none"
+class NoSpeech(SpeechDetector):
+    @property
+    def recipe(self):
+        return {"tool": "none"}
 
     def spans(self, wave):
         return [] if np.abs(wave).max() < 0.2 else [(0, len(wave) // 2)]
@@ -238,3 +249,62 @@ def test_a_batch_that_fails_is_read_one_by_one(world):
     asr = BatchASR(fails=True)
     rows, _ = run(world, items(world), asr)
     assert [row["status"] for row in rows] == ["ok"] * 3 and asr.calls == 2
+
+
+def test_a_prompt_that_is_not_there_costs_the_similarity_alone_and_says_so(world):
+    good, _ = run(world, items(world))
+    (world / "high.wav").unlink()
+    rows, _ = run(world, items(world))
+    assert [row["status"] for row in rows] == ["ok"] * 3
+    assert "high.wav: ValueError: missing: no such file" in rows[1]["failures"]["sim"]
+    assert rows[1]["sim_prompt"] is None and rows[1]["wer"] == 0.0 and rows[1]["mos"] is not None
+    assert rows[0]["sim_prompt"] == good[0]["sim_prompt"] and rows[0]["failures"] == {}
+
+
+def test_a_prompt_too_short_to_embed_ends_no_run(world):
+    """0.05 s of noise: GE2E's own encoder, which trims it to nothing."""
+    soundfile.write(
+        world / "high.wav", 0.3 * np.random.default_rng(0).standard_normal(800), RATE_HZ
+    )
+    scorers = stand_ins(world)
+    real = replace(scorers, metrics=scorers.metrics | {"sim": PromptSimilarity(GE2ESpeaker())})
+    rows = score_with(world, items(world), real)
+    assert [row["status"] for row in rows] == ["ok"] * 3
+    assert all(row["sim_prompt"] is not None or "sim" in row["failures"] for row in rows)
+
+
+def test_a_second_recogniser_is_heard_beside_the_first(world):
+    both = (CountingASR("hello world"), CountingASR("hello word", "second"))
+    rows, scorers = run(world, items(world), both)
+    assert rows[0]["wer"] == 0.0 and rows[0]["transcript"] == "hello world"
+    heard = {"transcript": "hello word", "substitutions": 1, "deletions": 0, "insertions": 0}
+    assert rows[0]["hearings"] == {"second": heard | {"reference_words": 2}}
+    recipes = scorers.recipes()
+    assert recipes["wer"]["recogniser"] == {"tool": "counting"}
+    assert recipes["wer:second"]["recogniser"] == {"tool": "second"}
+    broken = (CountingASR(), CountingASR("raise", "second"))
+    (world / "cache").rename(world / "old")
+    rows, _ = run(world, items(world), broken)
+    assert rows[0]["status"] == "ok" and "out of memory" in rows[0]["failures"]["wer:second"]
+    assert rows[0]["hearings"]["second"]["deletions"] == 2
+
+
+def test_recipes_are_per_metric(world):
+    scorers = stand_ins(world)
+    without = replace(scorers, metrics={k: v for k, v in scorers.metrics.items() if k != "mos"})
+    assert scorers.recipes()["wer"] == without.recipes()["wer"] and "mos" not in without.recipes()
+    other = stand_ins(world, profile="whisper").recipes()
+    assert other["sim"] == scorers.recipes()["sim"] and other["wer"] != scorers.recipes()["wer"]
+    json.dumps(other)
+
+
+def test_the_voice_of_the_list_is_the_cluster(world):
+    these = [
+        replace(item, listed_voice=voice) for item, voice in zip(items(world), "xxy", strict=True)
+    ]
+    rows, _ = run(world, these)
+    assert [row["voice"] for row in rows] == ["x", "x", "y"]
+    assert rows[0]["prompt"] == str(world / "low.wav")
+    assert run(world, items(world))[0][1]["voice"] == str(world / "high.wav")
+    alone = [replace(item, prompt_wav=None) for item in items(world)]
+    assert [row["voice"] for row in run(world, alone)[0]] == ["a", "b", "c"]

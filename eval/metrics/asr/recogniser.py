@@ -1,0 +1,29 @@
+"""What a recogniser is. N samples."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+
+from eval.metrics.model import MetricModel
+
+
+class Recogniser(MetricModel):
+    """Speech to text."""
+
+    kind = "asr"
+    batch = 1  # clips that `transcribe_batch` is to be given at once
+
+    @abstractmethod
+    def transcribe(self, wave: np.ndarray) -> str:
+        """(N,) float32 mono at 16 kHz, at most 30 s -> the raw transcript, "" when nothing was heard.
+
+        Raises:
+            Unavailable: the weights cannot be had.
+        """
+
+    def transcribe_batch(self, waves: Sequence[np.ndarray]) -> list[str]:
+        """As `transcribe` for several clips of at most 30 s at once."""
+        return [self.transcribe(wave) for wave in waves]
