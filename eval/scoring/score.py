@@ -128,7 +128,9 @@ def transcribe_ahead(
                 raise
             except Exception as error:
                 reason = escape(f"{type(error).__name__}: {error}")
-                console.print(f"[yellow]{escape(name)}: {len(part)} clips are read one by one[/]: {reason}")
+                console.print(
+                    f"[yellow]{escape(name)}: {len(part)} clips are read one by one[/]: {reason}"
+                )
             else:
                 for sha256, text in zip(part, texts, strict=True):
                     scorers.cache.put(asr.key, sha256, text)
