@@ -6,8 +6,8 @@ paper" is "whitepaper"), by kaldialign as there. Chinese: by character, punctuat
 what sounds alike written alike (the particles de, the pronouns ta, digits): its headline.
 
 Not included: the leaderboard's lists of names and compound words and its changes to Whisper's list of
-spellings, which are data of its repository. It hears with Qwen3-ASR-1.7B the first 30 s of a clip. None of its values was
-reproduced with this.
+spellings, which are data of its repository. It hears with Qwen3-ASR-1.7B the first 30 s of a clip. None of its
+values was reproduced with this.
 """
 
 from __future__ import annotations
