@@ -11,6 +11,8 @@ from lightning_modules.optim import (
     parameter_groups,
 )
 
+PARTS = ("gate_up", "down")
+
 
 def names_of(model, groups):
     names = {id(p): name for name, p in model.named_parameters()}
@@ -20,15 +22,22 @@ def names_of(model, groups):
 def test_only_matrices_of_linear_layers_are_decayed(tiny_lm):
     model = tiny_lm(("attention", "mamba"))
     groups = parameter_groups(model, lr=1.0, weight_decay=0.1)
-    named = names_of(model, groups)
     assert {g["name"]: g["weight_decay"] for g in groups} == {"decayed": 0.1, "plain": 0.0}
-    assert named["decayed"] | named["plain"] == {name for name, _ in model.named_parameters()}
-    assert not named["decayed"] & named["plain"]
-    parameters = dict(model.named_parameters())
-    assert all(parameters[name].dim() == 2 for name in named["decayed"])
-    for part in ("embedding", "norm", "bias", "conv", "A_log", ".D"):
-        assert not [name for name in named["decayed"] if part in name], part
-    assert "llm_decoder.weight" in named["decayed"]
+    attention, mamba = "backbone.layers.0.", "backbone.layers.1."
+    decayed = {
+        f"{attention}mixer.qkv_proj.weight",
+        f"{attention}mixer.out_proj.weight",
+        f"{mamba}mixer.in_proj.weight",
+        f"{mamba}mixer.dt_proj.weight",
+        f"{mamba}mixer.out_proj.weight",
+        *(f"{layer}mlp.{part}_proj.weight" for layer in (attention, mamba) for part in PARTS),
+        "llm_decoder.weight",
+    }
+    others = {name for name, _ in model.named_parameters()} - decayed
+    assert names_of(model, groups) == {"decayed": decayed, "plain": others}
+    # What is a scale, a rate or a table is there, and not decayed.
+    for part in ("embedding.weight", "norm.weight", "bias", "conv_weight", "a_log", "skip"):
+        assert any(name.endswith(part) for name in others), part
 
 
 def test_fresh_parameters_have_their_own_rate_and_no_decay():

@@ -12,6 +12,7 @@ from mamtra.backbone.elementwise import (
     rotary,
     rotary_angles,
 )
+from tests.near import assert_near
 
 
 def random(*shape, seed=0):
@@ -22,17 +23,17 @@ def random(*shape, seed=0):
 def test_rms_norm_is_pytorchs():
     x, weight = random(3, 5, 8), random(8, seed=1)
     found, expected = rms_norm(x, weight, 1e-6, x.dtype), F.rms_norm(x, (8,), weight, 1e-6)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    assert_near(found, expected, 4)
     target = random(3, 5, 8, seed=2)
     got = torch.autograd.grad((found * target).sum(), (x, weight))
     want = torch.autograd.grad((expected * target).sum(), (x, weight))
-    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+    assert_near(got, want, 4)
 
 
 def test_rms_norm_with_one_weight_row_per_head():
     x, weight = random(2, 3, 4, 6), random(4, 6, seed=1)
     expected = F.rms_norm(x, (6,), None, 1e-6) * weight
-    torch.testing.assert_close(rms_norm(x, weight, 1e-6, x.dtype), expected)
+    assert_near(rms_norm(x, weight, 1e-6, x.dtype), expected, 4)
     assert torch.autograd.gradcheck(lambda x, w: rms_norm(x, w, 1e-6, x.dtype), (x, weight))
 
 
@@ -56,7 +57,7 @@ def test_rotary_is_qwen2s():
     q = x.unflatten(-1, (heads, head_dim)).transpose(1, 2)
     expected, _ = apply_rotary_pos_emb(q, q, angle.cos()[None], angle.sin()[None])
     found = rotary(x, cos, sin, head_dim).unflatten(-1, (heads, head_dim)).transpose(1, 2)
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    assert_near(found.float(), expected.float(), 4)
     assert torch.autograd.gradcheck(lambda x: rotary(x, cos.double(), sin.double(), head_dim), x)
 
 
@@ -67,7 +68,7 @@ def test_decayed_scores():
     for i in range(4):
         for j in range(4):
             factor = torch.exp(sums[..., i] - sums[..., j]) if j <= i else torch.zeros(2, 3)
-            torch.testing.assert_close(found[..., i, j], scores[..., i, j] * factor.double())
+            assert_near(found[..., i, j], scores[..., i, j] * factor.double(), 4)
     assert torch.autograd.gradcheck(lambda s, d: decayed_scores(s, d.cumsum(-1)), (scores, steps))
 
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from mamtra.backbone.context import StepContext, query_key_table, sequence_context
 from mamtra.backbone.mamba_mixer import A_MAX, A_MIN, DT_MAX, DT_MIN, MambaMixer, inverse_softplus
 from mamtra.backbone.sizes import BackboneSizes
+from tests.near import assert_near
 
 SIZES = BackboneSizes(d_model=24, n_layers=1, n_heads=6, n_kv_heads=2, head_dim=4, d_ff=32, chunk=8)
 
@@ -60,7 +61,7 @@ def test_forward_equals_the_equations(length):
     x = torch.randn(2, length, SIZES.d_model, dtype=torch.float64)
     context = sequence_context(length, None, SIZES, x.device)
     expected = torch.stack([slow_forward(m, row) for row in x])
-    torch.testing.assert_close(m(x, context), expected, rtol=1e-11, atol=1e-11)
+    assert_near(m(x, context), expected, 8)
 
 
 def test_parameter_shapes():
@@ -129,7 +130,7 @@ def test_linear_attention_limit(monkeypatch):
     expected = (q @ k.transpose(-1, -2)).tril() @ v
     expected = m.out_proj(expected.transpose(1, 2).flatten(2))
     found = m(x, sequence_context(length, None, SIZES, x.device))
-    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+    assert_near(found, expected, 8)
 
 
 def test_rotated_b_and_c_depend_on_distance_only():
@@ -141,7 +142,7 @@ def test_rotated_b_and_c_depend_on_distance_only():
     mask = torch.arange(17)[None] >= 5
     alone = m(x, sequence_context(12, None, sizes, x.device))
     shifted = m(padded, sequence_context(17, mask, sizes, x.device))[:, 5:]
-    torch.testing.assert_close(shifted, alone, rtol=1e-6, atol=1e-6)
+    assert_near(shifted.float(), alone.float(), 8)
     plain = mixer()(x, sequence_context(12, None, SIZES, x.device))
     assert not torch.allclose(plain, alone, atol=1e-3)
 

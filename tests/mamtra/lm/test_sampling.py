@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from scipy.stats import chisquare
 
 from mamtra.lm.sampling import Sampling, sample
 
@@ -47,8 +48,8 @@ def test_repeated_token_falls_back_to_the_full_distribution_without_it():
     assert (repeated - expected).abs().max() < 0.015
 
 
-def test_total_variation_to_the_definition():
-    """60,000 draws over 700 tokens, the most likely ones already in the window."""
+def test_frequencies_are_the_definitions_for_every_token():
+    """60,000 draws over 700 tokens, the most likely ones already in the window: chi-square test."""
     g = torch.Generator().manual_seed(0)
     logits = 4 * torch.randn(1, 700, generator=g)
     history = logits.topk(4).indices[:, [0, 2, 3]]
@@ -62,13 +63,19 @@ def test_total_variation_to_the_definition():
             expected += kept[token] * others / others.sum()
         else:
             expected[token] += kept[token]
-    parts = [draws(logits, history, Sampling(), 3_000, seed=n) for n in range(20)]
-    found = torch.stack(parts).mean(dim=0)
-    # The tail is drawn too rarely to be compared token by token: its mass counts as one.
-    common = expected > 1e-3
-    tail = (found[~common].sum() - expected[~common].sum()).abs()
-    distance = 0.5 * ((found[common] - expected[common]).abs().sum() + tail)
-    assert expected[~common].sum() + kept[history[0]].sum() > 0.3 and distance <= 0.015
+    n_parts, size = 20, 3_000
+    found = sum(draws(logits, history, Sampling(), size, seed=n) for n in range(n_parts)) * size
+    counts = n_parts * size * expected
+    # Tokens in the order of their probability, as many to a bin as make ten expected draws.
+    order = counts.argsort(descending=True)
+    bins = (counts[order].cumsum(0) / 10).floor().long()
+    bins = bins.unique(return_inverse=True)[1]
+    bins = bins.clamp(max=int(bins.max()) - 1)  # the last one may be far from full
+    totals = [torch.zeros(int(bins.max()) + 1).double() for _ in range(2)]
+    for total, values in zip(totals, (found, counts), strict=True):
+        total.index_add_(0, bins, values[order].double())
+    assert len(totals[0]) > 30 and float(totals[1].min()) > 5, "the tail is compared too"
+    assert chisquare(*(total.numpy() for total in totals)).pvalue > 0.01
 
 
 def test_only_the_window_counts_and_tau_sets_how_often():

@@ -20,6 +20,7 @@ from mamtra.transfer.cosyvoice2 import (
     write_upstream,
 )
 from mamtra.transfer.student import build_student
+from tests.near import assert_near
 
 TEXT_VOCAB = 512
 SMALL = BackboneSizes(
@@ -102,9 +103,10 @@ def test_logits_and_loss_are_upstreams(upstream, llm_pt, utterances, bistream, m
     ours = collate(sequences, ["u"] * len(sequences))
     model = read_llm_pt(llm_pt, SMALL)
     logits = model(model.embed(ours.ids, ours.kinds), ours.mask).logits
-    assert (logits - caught[0])[ours.mask].abs().max() <= 1e-5
+    # Sums of 896 products: 17 roundings of the largest logit (7) measured, 1.4e-5.
+    assert_near(logits[ours.mask], caught[0][ours.mask], 64)
     loss = F.cross_entropy(logits.flatten(0, 1), ours.targets.flatten(), ignore_index=IGNORE)
-    assert abs(loss.item() - expected["loss"].item()) <= 1e-5
+    assert_near(loss, expected["loss"], 16)
 
 
 @torch.no_grad()
@@ -118,7 +120,7 @@ def test_cached_decoding_is_teacher_forcing_also_for_text_into_a_live_cache(llm_
     found = [model.step(embeds[:, i : i + 1], state) for i in range(6, 21)]
     found += [model.step(embeds[:, 21:26], state)]
     found += [model.step(embeds[:, i : i + 1], state) for i in range(26, len(ids))]
-    assert (torch.cat(found, dim=1) - wanted[:, 6:]).abs().max() <= 1e-4
+    assert_near(torch.cat(found, dim=1), wanted[:, 6:], 64)  # 20 measured
 
 
 def test_a_student_round_trips_through_upstreams_form(llm_pt, upstream, utterances, tmp_path):
@@ -202,9 +204,11 @@ def test_the_real_geometry_has_the_published_parameter_count():
         hybrid = SpeechLM(SIZES, (ATTENTION, MAMBA) * 12, 151_936, SPEECH_VOCAB)
     count = sum(p.numel() for p in model.parameters())
     assert count == N_PARAMETERS
-    more = (sum(p.numel() for p in hybrid.parameters()) - count) / 12
-    assert more == pytest.approx(0.82e6, rel=0.01)
-    assert len(model.state_dict()) < 295
+    more = sum(p.numel() for p in hybrid.parameters()) - count
+    # The gate's projection and bias; dt; four taps and a bias per channel; dt_bias, A, D; norm; bias.
+    assert more == 12 * (896 * 897 + 14 * 896 + 1152 * 5 + 3 * 14 + 896 + 896)
+    # Seven tensors a layer, three embeddings, the last norm, the head with its bias.
+    assert len(model.state_dict()) == 7 * 24 + 6
 
 
 # Figure 5 of the paper: cache per stream in MB (1e6 bytes), fp32, batch 1, at 256 and 4096 tokens.

@@ -15,6 +15,7 @@ from mamtra.transfer.measure_layers import (
     restored_plan,
 )
 from mamtra.transfer.scores import ImportanceScores, LayerScore, load_scores
+from tests.near import assert_near
 
 
 def hidden_states(model, batch):
@@ -59,7 +60,7 @@ def test_a_skipped_layer_keeps_its_mlp_and_the_others(teacher, batch):
     assert torch.equal(before[2], after[2])
     layer = teacher.backbone.layers[2]
     expected = before[2] + layer.mlp(layer.mlp_norm(before[2]))
-    torch.testing.assert_close(after[3][batch.mask], expected[batch.mask])
+    assert_near(after[3][batch.mask], expected[batch.mask], 8)
 
 
 def test_a_converted_layer_is_the_only_mamba_layer(teacher, batch):
