@@ -95,7 +95,8 @@ def write_test(
     n_checks = sum(question.check is not None for question in questions)
     console.print(
         f"{len(questions) - n_checks} questions about {len(systems)} systems, {n_checks} checks of the "
-        f"listener (left out who fails more than {ALLOWED_TO_FAIL:.0%} of them); clips at {written.lufs:.1f} LUFS\n"
+        f"listener (left out who fails more than {ALLOWED_TO_FAIL:.0%} of them); "
+        f"clips at {written.lufs:.1f} LUFS\n"
         f"-> {page}: send this folder to the listeners\n-> {key}: which clip is whose; keep it",
         soft_wrap=True,
         markup=False,

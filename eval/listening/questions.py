@@ -29,7 +29,7 @@ ALLOWED_TO_FAIL = 0.25  # of the checks
 
 @dataclass(frozen=True)
 class Question:
-    """One question. `key` and `clips` are random names and all that the page shows. `check`: its kind, or None."""
+    """One question. `key` and `clips` are random names, all that the page shows. `check`: its kind."""
 
     key: str
     utterance: str

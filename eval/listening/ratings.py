@@ -1,29 +1,23 @@
 """stage=ratings: the listeners' files + key.json -> what they say of each system.
 
-    <answers>/ratings.csv     per system: mean with its interval, listeners, answers; mos with a baseline: the
-                              difference to it
-    <answers>/listeners.csv   per listener: checks, failed, whether left out
-    <answers>/answers.csv     every answer with its system, excluded listeners' too
-
-Listeners and sentences are both samples, and crossed: everybody judges every sentence. The variance of a mean
-is that between listeners plus that between sentences less what both count twice (Cameron, Gelbach & Miller
-2011), with a t quantile of the smaller number less one: simulated coverage 0.94 to 0.98 from 5 listeners on,
-where a bootstrap of both holds 0.88. L listeners, U sentences.
+<answers>/ratings.csv     per system: mean with its interval, listeners, answers; mos with a baseline: the
+                          difference to it
+<answers>/listeners.csv   per listener: checks, failed, whether left out
+<answers>/answers.csv     every answer with its system, excluded listeners' too
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
-from scipy import stats
 
-from eval.analysis.statistics import Interval
 from eval.listening.answers import Answers, read_answers
+from eval.listening.crossed import CrossedMean, crossed_mean
 from eval.listening.questions import ALLOWED_TO_FAIL
 from eval.console import number_table
 from eval.store.files import write_text
@@ -38,8 +32,8 @@ class Rating:
 
     system: str
     answers: int
-    mean: Interval
-    difference: Interval | None = None
+    mean: CrossedMean
+    difference: CrossedMean | None = None
 
 
 def analyse(folder: Path, key: Path, console: Console) -> list[Rating]:
@@ -120,23 +114,7 @@ def rate(answers: Answers) -> list[Rating]:
     return sorted(ratings, key=lambda one: (-one.mean.point, one.system))
 
 
-def crossed_mean(frame: pd.DataFrame, confidence: float = 0.95) -> Interval:
-    """Mean of `value` with an interval over `listener` x `utterance` (one row each); nan with one of either."""
-    mean, n = float(frame["value"].mean()), len(frame)
-    spread = frame.assign(value=frame["value"] - mean)
-    sums = [spread.groupby(name)["value"].sum().to_numpy() for name in ("listener", "utterance")]
-    smaller = min(len(side) for side in sums)
-    if smaller < 2:
-        return Interval(mean, float("nan"), float("nan"))
-    parts = [(side**2).sum() / n**2 * len(side) / (len(side) - 1) for side in sums]
-    both = float((spread["value"] ** 2).sum()) / n**2
-    # Subtracting can leave less than one of the two alone has, which no mean varies by.
-    deviation = np.sqrt(max(sum(parts) - both, *parts))
-    half = float(stats.t.ppf(0.5 + confidence / 2, smaller - 1) * deviation)
-    return Interval(mean, mean - half, mean + half)
-
-
-def _cell(interval: Interval, sign: str) -> str:
-    if np.isnan(interval.low):
+def _cell(interval: CrossedMean, sign: str) -> str:
+    if math.isnan(interval.low):
         return f"{interval.point:{sign}.2f}"
     return f"{interval.point:{sign}.2f} [{interval.low:{sign}.2f}, {interval.high:{sign}.2f}]"

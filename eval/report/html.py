@@ -1,20 +1,15 @@
-"""What the pages are made with: templates that escape, players, aligned words."""
+"""What the pages are made with: templates that escape, and players."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
 import soxr
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
-from eval.metrics.text.profiles import PROFILES
-from eval.metrics.text.wer import DiffPart, word_diff
 
 PLAYED_RATES_HZ = (24_000, 16_000, 22_050, 32_000, 44_100, 48_000)  # that MP3 knows too
 MAX_AUDIO_S = 30.0  # a runaway sentence must not blow up the page
@@ -29,13 +24,6 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-
-
-def aligned(text: str, transcript: str, wer_recipe: Mapping[str, Any]) -> list[DiffPart]:
-    """A text and what was heard word by word, as the recipe of that WER compares them."""
-    profile, language = PROFILES[wer_recipe["profile"]["name"]], wer_recipe["language"]
-    heard = profile.hypothesis(transcript, language)
-    return word_diff(profile.normalise(text, language), heard)
 
 
 def audio_data_uri(

@@ -20,6 +20,8 @@ RECIPES = {
     "wer_guarded": WER_RECIPE | {"guard": "g"},
     "sim": {"tool": "ge2e", "version": "1", "audio": "a"},
     "mos": {"tool": "distillmos", "version": "1", "audio": "a"},
+    "lufs": {"tool": "pyloudnorm", "version": "1"},
+    "rate": {"tool": "silero", "version": "1"},
 }
 
 

@@ -10,8 +10,9 @@ import pytest
 import soundfile
 from rich.console import Console
 
+from eval.listening.crossed import crossed_mean
 from eval.listening.page import write_test
-from eval.listening.ratings import analyse, crossed_mean
+from eval.listening.ratings import analyse
 from eval.store.files import InputError
 from tests.browser import in_browser
 from tests.eval.made_up import scored_row, store_system
