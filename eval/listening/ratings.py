@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
-from rich.markup import escape
 
 from eval.listening.answers import Answers, read_answers
 from eval.listening.crossed import CrossedMean, crossed_mean
@@ -92,9 +91,9 @@ def analyse(folder: Path, key: Path, console: Console) -> list[Rating]:
         cells = [one.system, str(one.answers), _cell(one.mean, "")]
         if compared:
             cells.append(_cell(one.difference, "+") if one.difference else "–")
-        rows.append([escape(cell) for cell in cells])
+        rows.append(cells)
     title = f"{n_kept} listeners, {len(excluded)} left out"
-    console.print(number_table(title, [escape(header) for header in headers], rows))
+    console.print(number_table(title, headers, rows))
     console.print(f"-> {folder / 'ratings.csv'}", soft_wrap=True, markup=False, highlight=False)
     return ratings
 

@@ -6,7 +6,7 @@ from zlib import crc32
 import numpy as np
 import soundfile
 
-from eval.store.database import Store
+from tests.eval.stored import put_evaluation
 
 RATE_HZ = 16_000
 WER_RECIPE = {
@@ -112,20 +112,8 @@ def store_system(
     wav_hz: float | None = None,
 ) -> None:
     """Put a system's rows into the store of `folder`, with tones of `wav_hz` as its speech."""
-    store = Store(folder)
-    speech = {"model_sha256": name, "seed_index": seed}
-    store.begin_run({"stage": "all"}, "2026-01-01T00:00:00")
-    store.put_system(name, speech, {"kind": "model"} | (card or {}))
-    store.put_scores(
-        name,
-        list(enumerate(rows)),
-        expected=len(rows),
-        test_set=test_set,
-        seed=seed,
-        speech_recipe=speech,
-        metric_recipes=RECIPES if recipes is None else recipes,
-    )
-    store.close()
+    recipes = RECIPES if recipes is None else recipes
+    put_evaluation(folder, name, rows, seed=seed, test_set=test_set, recipes=recipes, card=card)
     if wav_hz is not None:
         (folder / name / "wavs").mkdir(parents=True, exist_ok=True)
         for number, row in enumerate(rows):

@@ -1,6 +1,7 @@
 """The board: what is ranked together, escaping, size, and what its pages do in a browser."""
 
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from eval.report.board_columns import further_columns, headline_columns
 from eval.report.groups import make_groups
 from eval.report.ratio_grid import grid_pictures
 from eval.store.evaluations import find_evaluations
-from eval.store.files import InputError
+from eval.store.files import InputError, write_json
 from tests.browser import in_browser
 from tests.eval.made_up import RECIPES, WER_RECIPE, rows_with_errors, store_system, with_profile
 
@@ -172,6 +173,26 @@ def test_default_names_of_students_fill_the_grid_and_variants_stay_apart(tmp_pat
         pictures["runs-mini_distill-…-calibrated-student"],
     )
     assert plain.loc["blockbeg", "1to1"] < prefixed.loc["blockbeg", "1to1"]
+
+
+def test_works_of_a_grid_are_called_by_their_cells(tmp_path):
+    """Every work calls its system `student`; two cells of one plan share a work."""
+    cells = {"w1": ["1:1-blockbeg", "1:1-kl"], "w2": ["1:3-kl"]}
+    for work, names in cells.items():
+        rows = rows_with_errors(work, 0, 0.1, 30, "text")
+        store_system(tmp_path / "grid/works" / work / "eval", "student", rows, wav_hz=300)
+        for name in names:
+            ratio, placement = name.split("-")
+            cell = {"ratio": ratio, "placement": placement, "overrides": [], "work": work}
+            write_json(tmp_path / f"grid/cells/{name}.json", cell)
+    page = write_board(tmp_path, tmp_path / "b", QUIET, title="t", n_worst=1)
+    names = {path.stem for path in (tmp_path / "b/systems").glob("*.html")}
+    assert names == {"1to1-blockbeg", "1to1-kl", "1to3-kl"}
+    assert 'class="heat"' in page.read_text()
+    assert "data:audio/mpeg" in (tmp_path / "b/systems/1to1-kl.html").read_text()
+    shutil.rmtree(tmp_path / "grid/cells")
+    with pytest.raises(InputError, match="both called 'student'"):
+        find_evaluations(tmp_path)
 
 
 def test_everything_is_escaped_and_nothing_loaded_from_elsewhere(board):
