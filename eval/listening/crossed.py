@@ -25,14 +25,19 @@ class CrossedMean:
 
 def crossed_mean(frame: pd.DataFrame, confidence: float = 0.95) -> CrossedMean:
     """Mean of `value` with an interval over `listener` x `utterance` (one row each); nan with one of either."""
-    mean, n = float(frame["value"].mean()), len(frame)
-    spread = frame.assign(value=frame["value"] - mean)
-    sums = [spread.groupby(name)["value"].sum().to_numpy() for name in ("listener", "utterance")]
+    values = np.asarray(frame["value"], dtype=float)
+    mean, n = float(values.mean()), len(values)
+    rest = values - mean
+    # What every listener, and every sentence, has more than the mean, summed.
+    sums = [
+        np.bincount(np.unique(np.asarray(frame[name]), return_inverse=True)[1], rest)
+        for name in ("listener", "utterance")
+    ]
     smaller = min(len(side) for side in sums)
     if smaller < 2:
         return CrossedMean(mean, float("nan"), float("nan"))
     parts = [(side**2).sum() / n**2 * len(side) / (len(side) - 1) for side in sums]
-    both = float((spread["value"] ** 2).sum()) / n**2
+    both = (rest**2).sum() / n**2
     # Subtracting can leave less than one of the two alone has, which no mean varies by.
     deviation = np.sqrt(max(sum(parts) - both, *parts))
     half = float(stats.t.ppf(0.5 + confidence / 2, smaller - 1) * deviation)

@@ -15,10 +15,10 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
+from eval.console import number_table
 from eval.listening.answers import Answers, read_answers
 from eval.listening.crossed import CrossedMean, crossed_mean
 from eval.listening.questions import ALLOWED_TO_FAIL
-from eval.console import number_table
 from eval.store.files import write_text
 
 
@@ -108,7 +108,8 @@ def rate(answers: Answers) -> list[Rating]:
         difference = None
         if base is not None and name != answers.baseline:
             pairs = part.merge(base, on=["listener", "utterance"], suffixes=("", "_base"))
-            difference = crossed_mean(pairs.assign(value=pairs["value"] - pairs["value_base"]))
+            pairs["value"] -= pairs["value_base"]
+            difference = crossed_mean(pairs)
         ratings.append(Rating(name, len(part), crossed_mean(part), difference))
     return sorted(ratings, key=lambda one: (-one.mean.point, one.system))
 

@@ -47,13 +47,13 @@ def heard(one: Evaluated, row: Row, form: str | None) -> Heard:
         Hearing(label, _wer(heard_by, row), diff(heard_by["transcript"]))
         for label, heard_by in (row.get("hearings") or {}).items()
     ]
-    fault = row.get("fault_class")
+    fault = row.get("fault_class")  # no column of rows that are older than it
     path = one.wavs / f"{row['utterance']}.wav"
     return Heard(
         one.name,
         row,
         audio_data_uri(path, form) if form else None,
-        None if fault is None else (fault, NAMES.get(fault, fault)),
+        None if fault is None else (str(fault), NAMES.get(fault, str(fault))),
         [first, *others],
     )
 

@@ -10,6 +10,7 @@ from eval.store.evaluations import Evaluated
 from eval.store.files import InputError, sha256_json
 
 Recipe = Mapping[str, Any]
+_SHOWN = {"wer": "WER", "sim": "SIM", "mos": "MOS", "lufs": "LUFS", "sim_recording": "SIM rec."}
 
 
 def profile_of(one: Evaluated) -> Profile:
@@ -60,15 +61,17 @@ def facts_of(systems: Iterable[Evaluated]) -> dict[str, str]:
         "language": _whose(systems, lambda one: str(one.recipes["wer"]["language"])),
     }
     for metric in dict.fromkeys(name for one in systems for name in one.recipes):
-        if metric == "wer_guarded":  # WER's own recogniser and rules
-            continue
+        if metric.partition(":")[0] != "wer" and not any(
+            "tool" in one.recipes.get(metric, {}) for one in systems
+        ):
+            continue  # made of what WER is made of: its faults, its guarded rate
         names = distinct_recipes(systems, metric)
 
         def name_of(one: Evaluated, metric: str = metric, names: Mapping[str, str] = names) -> str:
             recipe = one.recipes.get(metric)
             return "none" if recipe is None else names[sha256_json(recipe)]
 
-        facts[metric.upper() if len(metric) < 4 else metric] = _whose(systems, name_of)
+        facts[_SHOWN.get(metric, metric)] = _whose(systems, name_of)
     return facts
 
 

@@ -21,7 +21,8 @@ RECIPES = {
     "sim": {"tool": "ge2e", "version": "1", "audio": "a"},
     "mos": {"tool": "distillmos", "version": "1", "audio": "a"},
     "lufs": {"tool": "pyloudnorm", "version": "1"},
-    "rate": {"tool": "silero", "version": "1"},
+    "rate": {"speech": {"tool": "silero"}, "code": "c0de"},
+    "faults": WER_RECIPE | {"guard": "g", "code": "c0de"},
 }
 
 

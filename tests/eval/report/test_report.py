@@ -125,6 +125,7 @@ def test_facts_are_those_of_each_system_and_not_of_the_first(tmp_path):
     store_system(tmp_path, "b", [scored_row("u")], recipes=other)
     facts = facts_of(read_evaluation(tmp_path))
     assert facts["profile"] == "whisper" and facts["WER"] == "faster-whisper tiny.en"
+    assert "faults" not in facts and "wer_guarded" not in facts, "WER's own recogniser and rules"
     assert facts["SIM"] == "ge2e (a); wavlm (b)"
     assert facts["MOS"] == "distillmos (a); none (b)"
 
