@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -29,16 +30,21 @@ def progress_bar(console: Console) -> Progress:
 
 
 def number_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """Names to the left, numbers to the right. A long name may break; a number must not."""
-    table = Table(title=title, box=None, padding=(0, 1), pad_edge=False, collapse_padding=True)
+    """Names to the left, numbers to the right. A long name may break; a number must not.
+
+    Brackets are text here: names and versions may hold them.
+    """
+    table = Table(
+        title=escape(title), box=None, padding=(0, 1), pad_edge=False, collapse_padding=True
+    )
     for number, header in enumerate(headers):
         table.add_column(
-            header,
+            escape(header),
             justify="right" if number else "left",
             no_wrap=bool(number),
             overflow="fold",
             min_width=None if number else 8,
         )
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(escape(cell) for cell in row))
     return table

@@ -18,7 +18,8 @@ from rich.console import Console
 
 from eval.analysis.compare import compare
 from eval.efficiency.stage import efficiency
-from eval.listening.listening import analyse, write_test
+from eval.listening.page import write_test
+from eval.listening.ratings import analyse
 from eval.report.board import write_board
 from eval.report.evaluation import check_baseline, report
 from eval.scoring.score import score

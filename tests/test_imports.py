@@ -34,7 +34,13 @@ ALLOWED = {
         *("eval.analysis", "eval.store", "eval.metrics", "eval.efficiency", "eval.console"),
         *("eval.settings", "mamtra.backbone.layer_plan"),
     ),
-    "eval.listening": ("eval.report", "eval.analysis", "eval.store", "eval.metrics"),
+    "eval.listening": (
+        "eval.console",
+        "eval.report",
+        "eval.analysis",
+        "eval.store",
+        "eval.metrics",
+    ),
     "studies": ("eval", "mamtra"),
 }
 

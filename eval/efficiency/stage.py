@@ -90,7 +90,8 @@ def efficiency(models: Mapping[str, str], s: Efficiency, console: Console) -> Pa
     write_json(out / FILE, content)
     write_text(out / "efficiency.csv", pd.DataFrame(content["rows"]).to_csv(index=False))
     console.print(efficiency_table(content))
-    console.print(f"-> {out / FILE}\n-> {out / 'efficiency.csv'}", soft_wrap=True)
+    paths = f"-> {out / FILE}\n-> {out / 'efficiency.csv'}"
+    console.print(paths, soft_wrap=True, markup=False, highlight=False)
     return out / FILE
 
 

@@ -1,1 +1,1 @@
-"""Blind listening tests."""
+"""Blind listening tests: questions and checks, clips of equal loudness, the page, what the answers say."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from eval.store.database import FILE, OLD_FILES, Store, StoredScore, differing
 from eval.store.files import InputError, sha256_json
+from eval.store.grid_layout import cell_names
 
 Row = dict[str, Any]
 WER = "wer"  # the metric that decides who may be ranked with whom
@@ -76,7 +77,7 @@ def read_evaluation(folder: Path, names: Sequence[str] | None = None) -> list[Ev
 
 
 def find_evaluations(results: Path) -> list[Evaluated]:
-    """Every scored system below `results`, by name and seed.
+    """Every scored system below `results`, by name and seed; those of a grid's works by their cells.
 
     Raises:
         InputError: nothing there, an evaluation that is not ready, results of an older version, or two
@@ -90,7 +91,7 @@ def find_evaluations(results: Path) -> list[Evaluated]:
             )
     found: dict[tuple, Evaluated] = {}
     for path in sorted(results.rglob(FILE)):
-        for one in read_evaluation(path.parent):
+        for one in _named(read_evaluation(path.parent), path.parent):
             key = (one.name, one.seed, *one.rules)
             if key in found:
                 raise InputError(
@@ -101,6 +102,14 @@ def find_evaluations(results: Path) -> list[Evaluated]:
     if not found:
         raise InputError(f"{results} holds no scores: run evaluate.py with out= below it first")
     return [found[key] for key in sorted(found)]
+
+
+def _named(systems: Sequence[Evaluated], evaluation: Path) -> list[Evaluated]:
+    """The systems of an evaluation; the one of a grid's work once for every cell that it is the work of."""
+    names = cell_names(evaluation)
+    if not names:
+        return list(systems)
+    return [replace(one, name=name) for one in systems for name in names]
 
 
 def check_comparable(systems: Iterable[Evaluated], metric: str = WER) -> None:

@@ -67,12 +67,17 @@ def _migrate_system(folder: Path, store: Store) -> None:
     if not rows:
         raise InputError(f"{folder / 'scores.jsonl'} holds no rows")
     rules = {name: value for name, value in scored["protocol"].items() if name != "sha256"}
-    recipes: dict[str, Mapping[str, Any]] = {
-        "wer": {key: value for key, value in rules.items() if key not in METRICS.values()}
+    # In the shape of today's recipes (`eval.metrics`), so that pages can name the tools.
+    wer = {
+        "recogniser": {"tool": rules["asr"]},
+        "profile": {"name": rules["profile"], "code": rules.get("rules_sha256")},
+        "language": rules["language"],
     }
+    guard = {"detector": rules.get("detector"), "code": rules.get("guard_sha256")}
+    recipes: dict[str, Mapping[str, Any]] = {"wer": wer, "wer_guarded": {**wer, "guard": guard}}
     for metric, tool in METRICS.items():
         if rules.get(tool):
-            recipes[metric] = {tool: rules[tool]}
+            recipes[metric] = {"tool": rules[tool]}
     seed = scored["seed_index"]
     facts = {name: card[name] for name in ("model_sha256", "codec_sha256") if name in card}
     # Old rows do not name the recipe of their speech: its hash in synth.jsonl says nothing that could be read.

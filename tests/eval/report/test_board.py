@@ -1,25 +1,27 @@
-"""The board: grouping, escaping, size, and what its pages do in a browser."""
+"""The board: what is ranked together, escaping, size, and what its pages do in a browser."""
 
-import json
 import re
 import shutil
-import subprocess
 import time
 from pathlib import Path
-from zlib import crc32
 
 import numpy as np
 import pytest
-import soundfile
 from rich.console import Console
 
-from eval.report.board import grid_of, make_groups, write_board
+from eval.report.board import write_board
+from eval.report.board_columns import further_columns, headline_columns
+from eval.report.groups import make_groups
+from eval.report.ratio_grid import grid_pictures
 from eval.store.evaluations import find_evaluations
-from tests.eval.stored import put_evaluation
+from eval.store.files import InputError, write_json
+from tests.browser import in_browser
+from tests.eval.made_up import RECIPES, WER_RECIPE, rows_with_errors, store_system, with_profile
 
 QUIET = Console(quiet=True)
-EVIL = "<b>x & 'y'"
+EVIL = "<b>x & 'y' 50%"
 EVIL_TEXT = '<script>alert("x")</script> goes on'
+PLAN = {"layer_plan": ["attention", "mamba"], "n_parameters": 5_000_000}
 
 
 def evaluation(
@@ -29,82 +31,168 @@ def evaluation(
     rate: float = 0.1,
     utterances: int = 30,
     seed: int = 0,
-    protocol: str = "p",
-    plan=("attention", "mamba"),
+    recipes: dict = RECIPES,
     wavs: bool = False,
-    text: str = EVIL_TEXT,
+    rows: list | None = None,
 ) -> None:
     """What evaluate.py leaves of a system, with errors at `rate`."""
-    folder = root / f"{name}-{seed}-{protocol}".replace("/", "_") / name
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(crc32(f"{name} {seed}".encode()))
-    rows = []
-    for i in range(utterances):
-        n_words = 3 + i % 40
-        errors = int(rng.binomial(n_words, rate))
-        rows.append(
-            {
-                "utterance": f"u{i}",
-                "status": "ok",
-                "detail": "",
-                "flags": [],
-                "prompt": f"p{i % 10}.wav",
-                "text": text,
-                "transcript": "something else goes on",
-                "wer": errors / n_words,
-                "substitutions": errors,
-                "deletions": 0,
-                "insertions": 0,
-                "guarded_errors": errors,
-                "reference_words": n_words,
-                "sim_prompt": 0.9,
-                "sim_other": 0.5,
-                "sim_recording": None,
-                "mos": 3.1,
-                "duration_s": 0.4 * n_words,
-                "n_tokens": None,
-                "lm_s": None,
-                "vocode_s": None,
-                "hit_max": None,
-            }
-        )
-        if wavs:
-            (folder / "wavs").mkdir(exist_ok=True)
-            tone = 0.3 * np.sin(0.05 * np.arange(16_000))
-            soundfile.write(folder / f"wavs/u{i}.wav", tone, 16_000)
-    card = {"layer_plan": list(plan), "n_parameters": 5_000_000}
-    recipes = {"wer": {"profile": "seedtts", "language": "en", "asr": f"asr-{protocol}"}}
-    put_evaluation(folder.parent, name, rows, seed=seed, recipes=recipes, card=card)
+    rows = rows or rows_with_errors(name, seed, rate, utterances, EVIL_TEXT)
+    folder = root / f"{name} {seed} {len(list(root.glob('*')))}".replace("/", "_")
+    settings = {"seed": seed, "recipes": recipes, "wav_hz": 400 if wavs else None}
+    store_system(folder, name, rows, card=PLAN, **settings)
+
+
+OTHER_ASR = {"wer": WER_RECIPE | {"recogniser": {"tool": "openai-whisper", "model": "large-v3"}}}
 
 
 @pytest.fixture
 def board(tmp_path) -> Path:
     for number, name in enumerate(("teacher", EVIL, "1to1-blockbeg", "1to3-blockbeg", "1to1-kl")):
         evaluation(tmp_path / "results", name, rate=0.05 * (number + 1), wavs=number < 2)
-    evaluation(tmp_path / "results", "elsewhere", protocol="q")
+    evaluation(tmp_path / "results", "elsewhere", recipes=RECIPES | OTHER_ASR)
     return write_board(
         tmp_path / "results", tmp_path / "board", QUIET, title=EVIL, baseline="teacher", n_worst=3
     )
+
+
+def group_of(results: Path, baseline: str | None = None):
+    [group] = make_groups(find_evaluations(results), baseline)
+    return group
 
 
 def test_what_may_not_be_ranked_stands_apart(board, tmp_path):
     groups = make_groups(find_evaluations(tmp_path / "results"), "teacher")
     assert [len(group.entries) for group in groups] == [5, 1]
     rates = [entry.line.wer.point for entry in groups[0].entries]
-    assert rates == sorted(rates) and groups[0].entries[0].line.difference is None
-    assert groups[0].entries[1].line.difference is not None
-    assert groups[1].entries[0].line.difference is None, "its baseline has another protocol"
+    assert rates == sorted(rates) and not groups[0].entries[0].line.differences
+    assert groups[0].entries[1].line.differences["wer"].p_holm is not None
+    assert not groups[1].entries[0].line.differences, "its baseline has another recogniser"
     page = board.read_text()
     assert page.count('<table class="board">') == 2
-    assert "asr-p" in page and "asr-q" in page
+    assert "faster-whisper tiny.en" in page and "openai-whisper large-v3" in page
+    assert page.count("30 sentences, 10 voices") == 2
 
 
-def test_the_grid_has_ratios_in_order_and_gaps_for_what_is_not_there(board, tmp_path):
-    [group, other] = make_groups(find_evaluations(tmp_path / "results"), None)
-    grid = grid_of(group)
-    assert list(grid["wer"].columns) == ["1to1", "1to3"]
-    assert np.isnan(grid["wer"].loc["kl", "1to3"]) and grid_of(other) is None
-    assert "1:3" in board.read_text()
+@pytest.mark.parametrize(("profile", "first"), [("seedtts", "even"), ("whisper", "uneven")])
+def test_the_order_is_that_of_the_profiles_headline(tmp_path, profile, first):
+    """One short sentence all wrong moves the mean over sentences more than the corpus rate."""
+    for name, wrong in (("even", 20), ("uneven", 0)):
+        rows = rows_with_errors(name, 0, 0.0, 40, "text")
+        row = rows[wrong]  # of 23 words or of 3
+        errors = 5 if name == "even" else 3
+        row |= {"substitutions": errors, "wer": errors / row["reference_words"]}
+        evaluation(tmp_path, name, rows=rows, recipes=with_profile(profile))
+    group = group_of(tmp_path)
+    assert group.entries[0].one.name == first
+    assert group.measures[0].name == {"seedtts": "wer_utterance_mean", "whisper": "wer"}[profile]
+    page = write_board(tmp_path, tmp_path / "b", QUIET, title="t").read_text()
+    heads = re.findall(r'<th scope="col" class="sortable"[^>]*aria-sort="ascending">([^<]*)<', page)
+    assert heads == [group.measures[0].header]
+
+
+def test_another_encoder_costs_its_own_column_only(tmp_path):
+    evaluation(tmp_path, "base")
+    evaluation(tmp_path, "same")
+    evaluation(tmp_path, "other", recipes=RECIPES | {"sim": {"tool": "wavlm", "version": "1"}})
+    group = group_of(tmp_path, "base")
+    gaps = {entry.one.name: entry.line.differences.keys() for entry in group.entries}
+    assert {"wer", "sim_prompt", "mos"} <= gaps["same"]
+    assert {"wer", "mos"} <= gaps["other"] and "sim_prompt" not in gaps["other"]
+    columns = {column.header: column for column in further_columns(group)}
+    names = [entry.one.name for entry in group.entries]
+    for tool, whose in (("ge2e", {"base", "same"}), ("wavlm", {"other"})):
+        [column] = [column for h, column in columns.items() if "SIM own" in h and tool in h]
+        valued = (cell.value is not None for cell in column.cells)
+        assert {name for name, has in zip(names, valued, strict=True) if has} == whose
+    assert "MOS" in columns, "its recipe is one"
+
+
+def test_two_versions_of_one_tool_are_told_apart(tmp_path):
+    for version in ("1", "2"):
+        evaluation(tmp_path, f"v{version}", recipes=RECIPES | {"mos": {"tool": "m", "v": version}})
+    headers = [
+        column.header for column in further_columns(group_of(tmp_path)) if "MOS" in column.header
+    ]
+    assert len(set(headers)) == 2 and all(re.fullmatch(r"MOS \(m \w{6}\)", h) for h in headers)
+
+
+def test_leaving_out_a_metric_keeps_the_others_comparable(tmp_path):
+    evaluation(tmp_path, "whole")
+    rows = rows_with_errors("part", 0, 0.1, 30, "text")
+    for row in rows:
+        row["mos"] = None
+    rows[0]["sim_prompt"] = None
+    part = {name: recipe for name, recipe in RECIPES.items() if name != "mos"}
+    evaluation(tmp_path, "part", rows=rows, recipes=part)
+    group = group_of(tmp_path)
+    columns = {column.header: column for column in further_columns(group)}
+    here = [entry.one.name for entry in group.entries].index("part")
+    assert columns["MOS"].cells[here].value is None
+    assert columns["SIM own"].cells[here].detail == "n 29", "a mean of fewer sentences says so"
+
+
+def test_settled_is_what_holm_leaves(tmp_path):
+    """Twenty systems that differ by chance and one that is worse: the one is marked."""
+    evaluation(tmp_path, "base", rate=0.1)
+    for number in range(8):
+        evaluation(tmp_path, f"s{number}", rate=0.1)
+    evaluation(tmp_path, "worse", rate=0.5)
+    group = group_of(tmp_path, "base")
+    cells = headline_columns(group)[1].cells
+    marked = [e.one.name for e, cell in zip(group.entries, cells, strict=True) if cell.settled]
+    assert marked == ["worse"]
+    smallest = min(
+        (entry.line.differences["wer"] for entry in group.entries if entry.line.differences),
+        key=lambda gap: gap.p,
+    )
+    assert smallest.p_holm == pytest.approx(9 * smallest.p)
+    page = write_board(tmp_path, tmp_path / "b", QUIET, title="t", baseline="base").read_text()
+    assert page.count("point settled") == 1 and "stage=compare" in page
+
+
+def test_the_grid_has_ratios_in_order_and_gaps_for_what_is_not_there(tmp_path):
+    for name in ("1to3-blockbeg", "1to1-blockbeg", "1to1-kl", "teacher", "1to1-nowhere"):
+        evaluation(tmp_path, name)
+    [picture] = grid_pictures(group_of(tmp_path))
+    assert list(picture.values.columns) == ["1to1", "1to3"]
+    assert list(picture.values.index) == ["blockbeg", "kl"]
+    assert np.isnan(picture.values.loc["kl", "1to3"]) and picture.variant == ""
+    page = write_board(tmp_path, tmp_path / "b", QUIET, title="t").read_text()
+    assert '<th scope="col">1:3</th>' in page
+
+
+def test_default_names_of_students_fill_the_grid_and_variants_stay_apart(tmp_path):
+    for name in ("1to1-blockbeg-calibrated-student", "1to3-kl-calibrated-student"):
+        evaluation(tmp_path, name)
+        evaluation(tmp_path, f"runs-mini_distill-{name}", rate=0.3)
+    evaluation(tmp_path, "1to1-blockbeg-fresh-student")
+    pictures = {picture.variant: picture.values for picture in grid_pictures(group_of(tmp_path))}
+    assert len(pictures) == 2, "a variant with one cell has no picture"
+    plain, prefixed = (
+        pictures["-calibrated-student"],
+        pictures["runs-mini_distill-…-calibrated-student"],
+    )
+    assert plain.loc["blockbeg", "1to1"] < prefixed.loc["blockbeg", "1to1"]
+
+
+def test_works_of_a_grid_are_called_by_their_cells(tmp_path):
+    """Every work calls its system `student`; two cells of one plan share a work."""
+    cells = {"w1": ["1:1-blockbeg", "1:1-kl"], "w2": ["1:3-kl"]}
+    for work, names in cells.items():
+        rows = rows_with_errors(work, 0, 0.1, 30, "text")
+        store_system(tmp_path / "grid/works" / work / "eval", "student", rows, wav_hz=300)
+        for name in names:
+            ratio, placement = name.split("-")
+            cell = {"ratio": ratio, "placement": placement, "overrides": [], "work": work}
+            write_json(tmp_path / f"grid/cells/{name}.json", cell)
+    page = write_board(tmp_path, tmp_path / "b", QUIET, title="t", n_worst=1)
+    names = {path.stem for path in (tmp_path / "b/systems").glob("*.html")}
+    assert names == {"1to1-blockbeg", "1to1-kl", "1to3-kl"}
+    assert 'class="heat"' in page.read_text()
+    assert "data:audio/mpeg" in (tmp_path / "b/systems/1to1-kl.html").read_text()
+    shutil.rmtree(tmp_path / "grid/cells")
+    with pytest.raises(InputError, match="both called 'student'"):
+        find_evaluations(tmp_path)
 
 
 def test_everything_is_escaped_and_nothing_loaded_from_elsewhere(board):
@@ -118,15 +206,41 @@ def test_everything_is_escaped_and_nothing_loaded_from_elsewhere(board):
             local = (page.parent / link).resolve()
             assert link.startswith(("data:", "#")) or local.is_file(), link
     assert "&lt;script&gt;" in pages[1].read_text()
+    assert "<b>" not in (board.parent / "board.md").read_text()
 
 
-def test_a_systems_page_has_its_worst_sentences_with_players(board):
+def test_a_systems_page_has_its_worst_sentences_with_players_and_faults(board):
     page = (board.parent / "systems/teacher.html").read_text()
     assert page.count("<audio") == 3 == page.count("data:audio/mpeg")
-    rates = [int(n) for n in re.findall(r'class="chips">WER (\d+) %', page)]
+    worst = page[page.index('id="worst"') :]
+    rates = [int(n) for n in re.findall(r'class="chips">WER (\d+) %', worst)]
     assert rates == sorted(rates, reverse=True) and len(rates) == 3
+    assert len(re.findall(r'class="fault fault-(?:substituted|loop|cut_short)"', worst)) == 3
     assert "3–5" in page and "31–45" in page
     assert (board.parent / "board.md").read_text().count("| teacher |") == 1
+
+
+def test_what_a_second_recogniser_heard_stands_beside_the_first(tmp_path):
+    rows = rows_with_errors("ours", 0, 0.2, 10, "the cat sat")
+    heard = {"substitutions": 1, "deletions": 0, "insertions": 0}
+    for row in rows:
+        label = {"transcript": "the cat sang", "reference_words": row["reference_words"], **heard}
+        row["hearings"] = {"base.en": label}
+    recipes = RECIPES | {"wer:base.en": WER_RECIPE | {"recogniser": {"tool": "w", "model": "b"}}}
+    evaluation(tmp_path, "ours", rows=rows, recipes=recipes)
+    write_board(tmp_path, tmp_path / "b", QUIET, title="t", audio=False)
+    page = (tmp_path / "b/systems/ours.html").read_text()
+    assert page.count('class="other"') == 10 and 'title="instead of: sat">sang</span>' in page
+    assert "WER % base.en" in (tmp_path / "b/index.html").read_text()
+
+
+def test_faults_have_shares_with_intervals(board):
+    page = board.read_text()
+    table = page[page.index('<details class="faults">') :]
+    row = re.search(r"<tr><td>1to1-kl</td>(.*?)</tr>", table)[1]
+    cells = re.findall(r"<td>([^<]*)</td>", row)
+    assert len(cells) == 3 and all(re.fullmatch(r"[\d.]+ \[[\d.]+, [\d.]+\]", c) for c in cells)
+    assert "LUFS" in page and "words/s" in page and "tokens/s" not in page
 
 
 def test_published_rows_are_shown_greyed_on_their_own_test_set_only(tmp_path):
@@ -145,11 +259,27 @@ def test_seeds_have_pages_of_their_own(tmp_path):
     assert len(list((tmp_path / "b/systems").glob("*.html"))) == 2
 
 
-def test_names_that_would_be_one_file_name_have_two_pages(tmp_path):
-    for name in ("a b", "a_b", "50%"):
+def test_names_that_would_be_one_file_name_have_pages_each(tmp_path):
+    for name in ("a b", "a_b", "50%", "A_B"):
         evaluation(tmp_path / "r", name)
     write_board(tmp_path / "r", tmp_path / "b", QUIET, title="t")
-    assert len(list((tmp_path / "b/systems").glob("*.html"))) == 3
+    pages = [path.name.casefold() for path in (tmp_path / "b/systems").glob("*.html")]
+    assert len(set(pages)) == 4
+
+
+def test_a_profile_of_another_version_is_named(tmp_path):
+    evaluation(tmp_path / "[r]", "ours", recipes=with_profile("later"))
+    with pytest.raises(InputError, match="profile 'later', which this program does not have"):
+        write_board(tmp_path / "[r]", tmp_path / "b", QUIET, title="t")
+
+
+def test_markup_in_names_reaches_the_console_as_it_is(tmp_path, capsys):
+    evaluation(tmp_path / "r", "ours")
+    write_board(
+        tmp_path / "r", tmp_path / "[hifi]", Console(), title="t", baseline="[/bold] of nobody"
+    )
+    said = capsys.readouterr().out
+    assert "baseline=[/bold] of nobody" in said and "[hifi]/index.html" in said
 
 
 @pytest.mark.slow
@@ -160,35 +290,9 @@ def test_forty_systems_of_a_whole_test_set(tmp_path):
     index = write_board(
         tmp_path / "r", tmp_path / "b", QUIET, title="t", baseline="system 0", audio=False
     )
+    assert time.perf_counter() - started < 60
     assert index.stat().st_size < 2_000_000
-    print(f"40 systems in {time.perf_counter() - started:.0f} s")
     assert len(list((tmp_path / "b/systems").glob("*.html"))) == 40
-
-
-def in_browser(page: Path, script: str, profile: Path) -> dict:
-    """The JSON that `script` (an async function body) returns on a copy of the page."""
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    browser = next(filter(None, map(shutil.which, names)), None)
-    if browser is None:
-        pytest.skip("no Chromium or Chrome on the PATH")
-    copy = page.with_name("probe.html")
-    probe = (
-        f"<script>(async () => {{ {script} }})().then(r => "
-        "document.documentElement.dataset.found = JSON.stringify(r))</script>"
-    )
-    copy.write_text(page.read_text().replace("</body>", probe + "</body>"))
-    command = [
-        *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
-        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-        *("--autoplay-policy=no-user-gesture-required", "--enable-logging=stderr"),
-        *(f"--user-data-dir={profile}", "--virtual-time-budget=8000", "--dump-dom", copy.as_uri()),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    copy.unlink()
-    assert not re.findall(r"CONSOLE.*(?:error|Uncaught|Refused|Failed).*", done.stderr)
-    found = re.search(r'data-found="([^"]*)"', done.stdout)
-    assert found, done.stderr[-2000:]
-    return json.loads(found[1].replace("&quot;", '"').replace("&amp;", "&").replace("&lt;", "<"))
 
 
 def test_sorting_and_filtering_in_a_browser(board, tmp_path):
@@ -200,9 +304,12 @@ def test_sorting_and_filtering_in_a_browser(board, tmp_path):
     const rate = heads.findIndex(h => h.textContent.startsWith("WER %"));
     heads[rate].click(); found.down = names(); heads[rate].click(); found.up = names();
     heads[0].click(); found.byName = names();
+    const gap = heads.findIndex(h => h.textContent.startsWith("Δ"));
+    heads[gap].click(); found.byGap = names(); heads[gap].click(); found.byGapDown = names();
     const field = document.querySelector("input[type=search]");
     field.value = "1TO1"; field.dispatchEvent(new Event("input")); found.filtered = names();
     found.count = document.querySelector(".count").textContent;
+    found.cells = rows().map(row => row.cells.length); found.heads = heads.length;
     found.wide = document.documentElement.scrollWidth <= window.innerWidth;
     return found;
     """
@@ -210,8 +317,18 @@ def test_sorting_and_filtering_in_a_browser(board, tmp_path):
     assert found["up"] == found["first"] and found["down"] == found["first"][::-1]
     plain = [name for name in found["byName"] if "<" not in name]
     assert found["first"][0] == "teacher" and plain == sorted(plain) and len(plain) == 4
+    assert found["byGap"] == [*found["first"][1:], "teacher"], "no difference comes last"
+    assert found["byGapDown"][-1] == "teacher"
     assert sorted(found["filtered"]) == ["1to1-blockbeg", "1to1-kl"]
     assert found["count"] == "2 of 5" and found["wide"]
+    assert set(found["cells"]) == {found["heads"]}
+
+
+def test_a_phone_scrolls_the_table_and_not_the_page(board, tmp_path):
+    script = "return {wide: document.documentElement.scrollWidth, window: window.innerWidth};"
+    for page in (board, board.parent / "systems/teacher.html"):
+        found = in_browser(page, script, tmp_path / "profile", width=400)
+        assert found["wide"] <= found["window"] <= 500
 
 
 def test_players_play_in_a_browser(board, tmp_path):
@@ -220,7 +337,9 @@ def test_players_play_in_a_browser(board, tmp_path):
     audio.muted = true;
     await new Promise(done => { if (audio.readyState >= 1) done(); else audio.onloadedmetadata = done; });
     await audio.play();
-    return {seconds: audio.duration, paused: audio.paused, error: audio.error};
+    const without = [...document.querySelectorAll("audio")].filter(a => !a.currentSrc).length;
+    return {seconds: audio.duration, paused: audio.paused, error: audio.error, without};
     """
     found = in_browser(board.parent / "systems/teacher.html", script, tmp_path / "profile")
     assert 0.9 < found["seconds"] < 1.2 and found["error"] is None and not found["paused"]
+    assert found["without"] == 0

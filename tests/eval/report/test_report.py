@@ -4,71 +4,66 @@ import base64
 import html.parser
 import io
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
 import soundfile
 
-from eval.analysis.summary import leaderboard_line
+from eval.analysis.summary import adjusted, leaderboard_line, line_against
 from eval.report.curves import curves_svg, read_curves
-from eval.report.page import SystemResult, audio_data_uri, write_report
+from eval.report.html import audio_data_uri
+from eval.report.page import SystemResult, write_report
+from eval.report.recipes import facts_of
 from eval.store.evaluations import read_evaluation
-from tests.eval.stored import WER, put_evaluation
+from tests.browser import in_browser
+from tests.eval.made_up import RECIPES, WER_RECIPE, scored_row, store_system
 
 EVIL = '<script>alert("x")</script> & co'
 
 
-def row(utterance: str, text: str, transcript: str, errors: int) -> dict:
-    words = len(text.split())
-    return {
-        "utterance": utterance,
-        "status": "ok",
-        "detail": "",
-        "prompt": "p.wav",
-        "text": text,
-        "transcript": transcript,
-        "wer": errors / words,
-        "substitutions": errors,
-        "deletions": 0,
-        "insertions": 0,
-        "guarded_errors": errors,
-        "flags": [],
-        "sim_recording": None,
-        "reference_words": words,
-        "sim_prompt": 0.9,
-        "sim_other": 0.5,
-        "mos": 3.2,
-        "duration_s": 0.3,
-        "n_tokens": 10,
-        "lm_s": 0.1,
-        "vocode_s": 0.05,
-        "hit_max": False,
-    }
+def rows_of(fault: str) -> list[dict]:
+    """Three sentences with one wrong word each, as two recognisers hear it."""
+    rows = []
+    for i in range(3):
+        text, heard = f"say {EVIL} now", f"say {EVIL} wow"
+        n = len(text.split())
+        second = {"substitutions": 0, "deletions": 1, "insertions": 0, "reference_words": n}
+        rows.append(
+            scored_row(
+                f"u{i}",
+                text=text,
+                transcript=heard,
+                substitutions=1,
+                wer=1 / n,
+                reference_words=n,
+                guarded_errors=1,
+                fault_class=fault,
+                voice=f"v{i}",
+                hearings={"base.en": {"transcript": f"say {EVIL}", **second}},
+            )
+        )
+    return rows
 
 
 @pytest.fixture
 def page(tmp_path):
-    results = []
-    for system, plan in (("teacher", ["attention"] * 4), (EVIL, ["attention", "mamba"] * 2)):
-        folder = tmp_path / f"s{len(results)}"
-        (folder / "x/wavs").mkdir(parents=True)
-        rows = []
-        for i in range(3):
-            wave = 0.3 * np.sin(np.arange(4800) * 0.1 * (i + 1))
-            soundfile.write(folder / "x/wavs" / f"u{i}.wav", wave, 16000)
-            rows.append(row(f"u{i}", f"say {EVIL} now", f"say {EVIL} wow", 1))
+    recipes = RECIPES | {"wer:base.en": WER_RECIPE | {"recogniser": {"tool": EVIL}}}
+    plans = {"teacher": ["attention"] * 4, "[b]stu&<i>dent": ["attention", "mamba"] * 2}
+    for (name, plan), fault in zip(plans.items(), ("substituted", "loop"), strict=True):
         card = {"layer_plan": plan, "n_parameters": 1000, "ce": 3.0, "ce_shuffled": 4.5}
-        put_evaluation(folder, "x", rows, recipes={"wer": WER | {"asr": EVIL}}, card=card)
-        [one] = read_evaluation(folder)
-        line = leaderboard_line(system, one.card, one.rows)
-        metrics = tmp_path / "metrics.csv"
-        metrics.write_text("step,loss,ce,val_loss\n10,3.0,2.0,\n20,2.5,1.5,\n20,,,2.4\n")
-        svg = curves_svg(read_curves(metrics))
-        results.append(SystemResult(line, one, svg, str(metrics)))
-    paths = write_report(results, tmp_path, title=EVIL, n_examples=2)
-    return paths[2]
+        store_system(tmp_path / "e", name, rows_of(fault), recipes=recipes, card=card, wav_hz=300)
+    systems = read_evaluation(tmp_path / "e")
+    base, other = systems
+    lines = [leaderboard_line(one.name, one.card, one.rows, tuple(one.recipes)) for one in systems]
+    lines[1] = line_against(lines[1], other.rows, base.name, base.rows)
+    metrics = tmp_path / "metrics.csv"
+    metrics.write_text("step,loss,ce,val_loss\n10,3.0,2.0,\n20,2.5,1.5,\n20,,,2.4\n")
+    svg = curves_svg(read_curves(metrics))
+    results = [
+        SystemResult(line, one, svg, f"{metrics}<b>")
+        for line, one in zip(adjusted(lines), systems, strict=True)
+    ]
+    return write_report(results, tmp_path, title=EVIL, n_examples=2)[2]
 
 
 class Tags(html.parser.HTMLParser):
@@ -80,30 +75,59 @@ class Tags(html.parser.HTMLParser):
         self.found.append((tag, dict(attributes)))
 
 
+def tags_of(page):
+    parser = Tags()
+    parser.feed(page.read_text())
+    return parser.found
+
+
 def test_text_from_data_is_escaped(page):
     content = page.read_text()
-    assert 'alert("x")</script>' not in content
-    assert "&lt;script&gt;" in content
+    assert 'alert("x")</script>' not in content and "<i>dent" not in content
+    assert "&lt;script&gt;" in content and "metrics.csv<b>" not in content
+    assert not [tag for tag, _ in tags_of(page) if tag == "script"]
 
 
 def test_nothing_is_loaded_from_elsewhere(page):
-    parser = Tags()
-    parser.feed(page.read_text())
-    for tag, attributes in parser.found:
+    for tag, attributes in tags_of(page):
         for name in ("src", "href", "action", "data", "poster"):
             value = attributes.get(name)
             assert value is None or value.startswith(("data:", "#")), (tag, name, value)
     assert not re.search(r"url\((?!['\"]?(#|data:))|@import", page.read_text())
 
 
-def test_every_player_has_a_source_and_every_system_is_shown(page):
-    parser = Tags()
-    parser.feed(page.read_text())
-    sources = [
-        a.get("src") for tag, a in parser.found if tag in ("audio", "source") and a.get("src")
-    ]
+def test_every_player_has_a_source_a_class_and_what_both_recognisers_heard(page):
+    sources = [a.get("src") for tag, a in tags_of(page) if tag == "audio"]
     assert len(sources) == 4 and all(s.startswith("data:audio/") for s in sources)
-    assert "<svg" in page.read_text()
+    content = page.read_text()
+    listen = content[content.index('id="listen"') :]
+    assert listen.count('class="fault fault-substituted">other words') == 2
+    assert listen.count('class="fault fault-loop">loop') == 2
+    assert listen.count('title="instead of: now">wow</span>') == 4
+    assert listen.count('<span class="delete" title="missing">now</span>') == 4
+    assert listen.count("base.en, WER") == 4 and "<svg" in content
+
+
+def test_how_many_sentences_and_voices_and_how_sure(page):
+    content = page.read_text()
+    assert "3 utterances of 3 voices" in content and "over voices" in content
+    assert "Holm" in content and "settled when its interval" not in content
+    assert "tokens/s" not in content and "RTF" not in content
+    assert "LUFS" in content and "words/s" in content
+    shares = content[content.index('id="faults"') : content.index('id="listen"')]
+    assert re.search(r"<td>100\.0 \[[\d.]+, 100\.0\]</td>", shares)
+
+
+def test_facts_are_those_of_each_system_and_not_of_the_first(tmp_path):
+    store_system(tmp_path, "a", [scored_row("u")])
+    other = {name: recipe for name, recipe in RECIPES.items() if name != "mos"}
+    other["sim"] = {"tool": "wavlm"}
+    store_system(tmp_path, "b", [scored_row("u")], recipes=other)
+    facts = facts_of(read_evaluation(tmp_path))
+    assert facts["profile"] == "whisper" and facts["WER"] == "faster-whisper tiny.en"
+    assert "faults" not in facts and "wer_guarded" not in facts, "WER's own recogniser and rules"
+    assert facts["SIM"] == "ge2e (a); wavlm (b)"
+    assert facts["MOS"] == "distillmos (a); none (b)"
 
 
 @pytest.mark.parametrize(
@@ -127,27 +151,12 @@ def test_tables_hold_the_numbers(page):
 
 
 def test_opens_in_a_browser_without_console_errors(page, tmp_path):
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    browser = next(filter(None, map(shutil.which, names)), None)
-    if browser is None:
-        pytest.skip("no Chromium or Chrome on the PATH")
-    command = [
-        browser,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={tmp_path / 'profile'}",
-        "--enable-logging=stderr",
-        "--virtual-time-budget=2000",
-        "--dump-dom",
-        page.as_uri(),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0
-    assert not re.findall(r"CONSOLE.*(?:error|Uncaught|Refused|Failed).*", done.stderr)
-    assert done.stdout.count("<audio") == 4
+    script = """
+    const players = [...document.querySelectorAll("audio")];
+    await Promise.all(players.map(a => a.readyState >= 1 || new Promise(done => a.onloadedmetadata = done)));
+    return {seconds: players.map(a => a.duration), wide: document.documentElement.scrollWidth};
+    """
+    found = in_browser(page, script, tmp_path / "profile")
+    assert found["seconds"] == pytest.approx([1.0] * 4, abs=0.01) and found["wide"] <= 1280
+    phone = in_browser(page, "return document.documentElement.scrollWidth", tmp_path / "p", 420)
+    assert phone <= 500

@@ -128,12 +128,15 @@ def test_old_results_are_refused_until_they_are_migrated_and_marked(tmp_path):
     assert migrate(tmp_path, QUIET) == 1
     [one] = find_evaluations(tmp_path)
     assert one.recipes["wer"] == {
-        "profile": "f5",
+        "recogniser": {"tool": "a"},
+        "profile": {"name": "f5", "code": None},
         "language": "en",
-        "asr": "a",
         "code": "unknown (migrated)",
     }
-    assert set(one.recipes) == {"wer", "sim"} and one.seed == 1 and len(one.rows) == 3
+    assert one.recipes["sim"] == {"tool": "g", "code": "unknown (migrated)"}
+    assert (
+        set(one.recipes) == {"wer", "wer_guarded", "sim"} and one.seed == 1 and len(one.rows) == 3
+    )
     assert one.card["ce"] == 2.5 and one.speech["code"] == "unknown (migrated)"
     assert one.rows[0]["voice"] == "p"
     (tmp_path / "e/teacher/scored.json").write_text("{ ha")

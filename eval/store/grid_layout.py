@@ -1,0 +1,28 @@
+"""What the systems of a grid's works are called: every work's own name for its system is the same.
+
+<grid>/cells/*.json             the cells, each with its work (`studies.grid`)
+<grid>/works/<work>/eval/       the evaluation of one work, which several cells may share
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from eval.store.files import read_json
+
+
+def cell_names(evaluation: Path) -> list[str]:
+    """ "1to3-blockbeg" of each cell whose work was evaluated there, with what a study varied besides.
+
+    [] for an evaluation that is not one of a grid.
+    """
+    work = evaluation.parent
+    if evaluation.name != "eval" or work.parent.name != "works":
+        return []
+    cells = [read_json(path) for path in sorted((work.parent.parent / "cells").glob("*.json"))]
+    names = [
+        "-".join([cell["ratio"].replace(":", "to"), cell["placement"], *cell["overrides"]])
+        for cell in cells
+        if isinstance(cell, dict) and cell.get("work") == work.name
+    ]
+    return list(dict.fromkeys(names))
