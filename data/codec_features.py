@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,7 +38,7 @@ class CodecCorpus:
     voices: dict[str, np.ndarray]
 
     def rows(self, split: str) -> pd.DataFrame:
-        return self.index[self.index["split"] == split].reset_index(drop=True)
+        return self.index.loc[self.index["split"] == split].reset_index(drop=True)
 
 
 def pitch(wave: np.ndarray, n_frames: int) -> np.ndarray:
@@ -121,6 +122,7 @@ def _compute(corpus: Path, table: pd.DataFrame, folder: Path, workers: int) -> N
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _one_thread) as pool:
         results = pool.map(_read, paths, chunksize=16)
+        row: Any  # a named tuple of the columns
         for row, (wave, mels, hz) in track(
             zip(index.itertuples(), results, strict=True),
             description="mel and pitch",
@@ -130,7 +132,7 @@ def _compute(corpus: Path, table: pd.DataFrame, folder: Path, workers: int) -> N
             mel[row.first_frame : row.first_frame + row.n_frames] = mels
             f0[row.first_frame : row.first_frame + row.n_frames] = hz
         groups = {
-            voice: [corpus / w for w in rows["wav"].iloc[:EMBEDDINGS_PER_VOICE]]
+            str(voice): [corpus / w for w in rows["wav"].iloc[:EMBEDDINGS_PER_VOICE]]
             for voice, rows in index.groupby("voice")
         }
         embedded = track(
@@ -138,7 +140,8 @@ def _compute(corpus: Path, table: pd.DataFrame, folder: Path, workers: int) -> N
             description="speaker embeddings",
             total=len(groups),
         )
-        np.savez(folder / "voices.npz", **dict(embedded))
+        stored: dict[str, Any] = dict(embedded)
+        np.savez(folder / "voices.npz", **stored)
     for array in (audio, mel, f0):
         array.flush()
     partial = folder / "index.partial"

@@ -84,7 +84,8 @@ def zero_shot(utterances: Sequence[Utterance], seed: int) -> tuple[list[Line], d
     The prompt of an utterance depends on its name, the seed, and the reader's recordings.
     """
     prompts, lines = prompts_of(utterances), []
-    dropped = dict.fromkeys(("no readable text", "too long or short", "no prompt of its reader"), 0)
+    reasons = ("no readable text", "too long or short", "no prompt of its reader")
+    dropped: dict[str, int] = dict.fromkeys(reasons, 0)
     fewest, most = ORDINARY_WORDS
     for utterance in utterances:
         others = [p for p in prompts.get(utterance.voice, []) if p.name != utterance.name]

@@ -87,7 +87,7 @@ def tokenise(
     table[COLUMNS].to_parquet(partial, index=False, compression="zstd")
     os.replace(partial, out)
     print(f"{len(table)} rows, {sum(map(len, tokens))} tokens -> {out}")
-    return table[COLUMNS]
+    return table.loc[:, COLUMNS]
 
 
 if __name__ == "__main__":

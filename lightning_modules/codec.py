@@ -8,6 +8,7 @@ Shapes: B batch, F frames at 100 Hz, T = F/4 tokens, M mel bands, C FSQ channels
 """
 
 import math
+from typing import Any
 
 import lightning as L
 import torch
@@ -125,7 +126,8 @@ class CodecModule(L.LightningModule):
         return self.network.tokenizer(stretched, batch.mask.repeat(2, 1)).chunk(2)
 
     def training_step(self, batch: CodecBatch, batch_index: int) -> None:
-        generator, critic = self.optimizers()
+        optimizers: Any = self.optimizers()  # the two of `configure_optimizers`
+        generator, critic = optimizers
         terms, mel = self.losses(batch)
         loss = terms["mel"] + terms["pitch"] + 0.2 * terms["voicing"]
         loss = loss + self.ctc_weight * terms["ctc"]
@@ -152,7 +154,8 @@ class CodecModule(L.LightningModule):
         self.manual_backward(loss)
         self.clip_gradients(generator, gradient_clip_val=1.0, gradient_clip_algorithm="norm")
         generator.step()
-        self.lr_schedulers().step()
+        schedule: Any = self.lr_schedulers()
+        schedule.step()
         self.log_dict({f"train/{k}": v.detach() for k, v in terms.items()})
 
     def validation_step(self, batch: CodecBatch, batch_index: int) -> None:

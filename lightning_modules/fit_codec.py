@@ -80,7 +80,8 @@ def _fit(
         ],
     )
     loader = DataLoader(train, batch_size=None)
-    valid_loader = DataLoader(valid, batch_size=None) if valid else None
+    # A list is a dataset with indices, whatever its type says.
+    valid_loader = DataLoader(valid, batch_size=None) if valid else None  # type: ignore[arg-type]
     trainer.fit(module, loader, valid_loader, ckpt_path=resume, weights_only=True)
     if trainer.interrupted:
         print(f"stopped at step {trainer.global_step}; the same command continues from {last}")

@@ -3,6 +3,8 @@
 Shapes: B batch, F frames at 100 Hz, n = F * HOP samples, K frequency bins.
 """
 
+from typing import Any
+
 import lightning as L
 import torch
 from torch.nn import functional as F
@@ -88,7 +90,8 @@ class VocoderModule(L.LightningModule):
         ]
 
     def training_step(self, batch: CodecBatch, batch_index: int) -> None:
-        optimiser, critic = self.optimizers()
+        optimizers: Any = self.optimizers()  # the two of `configure_optimizers`
+        optimiser, critic = optimizers
         assert batch.wave is not None
         wave = self.vocoder(acoustic_frames(batch), torch.randn_like(batch.wave))
         terms = {"spectral": spectral_loss(wave, batch.wave)}
@@ -118,5 +121,6 @@ class VocoderModule(L.LightningModule):
         self.manual_backward(loss)
         self.clip_gradients(optimiser, gradient_clip_val=1.0, gradient_clip_algorithm="norm")
         optimiser.step()
-        self.lr_schedulers().step()
+        schedule: Any = self.lr_schedulers()
+        schedule.step()
         self.log_dict({f"train/{k}": v.detach() for k, v in terms.items()})

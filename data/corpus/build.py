@@ -15,6 +15,7 @@ import random
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import soundfile as sf
@@ -197,7 +198,8 @@ def build(out: Path, hours: float = 10.0, workers: int = 2) -> Path:
     table.to_csv(partial, index=False)
     os.replace(partial, manifest)
     write_meta(out / "meta.lst", test_items(table), "wavs", "wavs", ".wav")
-    hours_by_split = (table.groupby("split")["duration_s"].sum() / 3600).round(2).to_dict()
+    total_s: Any = table.groupby("split")["duration_s"].sum()  # a series
+    hours_by_split = (total_s / 3600).round(2).to_dict()
     print(f"corpus: {len(table)} recordings, hours {hours_by_split} -> {manifest}")
     return manifest
 

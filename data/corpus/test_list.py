@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -23,6 +24,7 @@ def test_items(table: pd.DataFrame) -> list[TestItem]:
     prompts = dict(iter(table[table["split"] == "prompt"].groupby("voice")))
     used = dict.fromkeys(prompts, 0)
     items = []
+    row: Any  # a named tuple of the columns
     for row in table[table["split"] == "test"].itertuples():
         own = prompts[row.voice]
         prompt = own.iloc[used[row.voice] % len(own)]

@@ -40,7 +40,8 @@ def draw_voices(count: int, seed: int = 0) -> list[Voice]:
     A tall, low voice with a child's vocal tract does not exist; the tie keeps the plane plausible while
     leaving pitch and formants distinguishable.
     """
-    points = qmc.Halton(d=3, seed=seed).random(count)
+    # Not rng=, its newer name: that draws other voices from the same number.
+    points = qmc.Halton(d=3, seed=seed).random(count)  # pyright: ignore[reportCallIssue]
     voices = []
     for i, (pitch, formant, rate) in enumerate(points):
         tied = 0.5 * pitch + 0.5 * formant
