@@ -12,7 +12,7 @@ STUDENT := runs/mini_distill_demo/1to1-blockbeg-calibrated/student
 
 DRY := runs/dryrun_cosyvoice2
 
-.PHONY: demo test check clean grid check-data dryrun-cosyvoice2
+.PHONY: demo test test-slow test-numerics check clean grid check-data dryrun-cosyvoice2
 .DELETE_ON_ERROR:
 
 ## Distils a student from the shipped teacher, speaks and scores held-out sentences; ends with the table.
@@ -43,7 +43,15 @@ check-data: $(VENV)/.installed
 
 ## Lint, types, all fast tests.
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
+
+## Tests of over ten seconds.
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -m slow
+
+## Tests of the numbers alone, for other thread counts: make test-numerics OMP_NUM_THREADS=4.
+test-numerics: $(VENV)/.installed
+	$(BIN)/python -m pytest -m "not slow" tests/mamtra tests/lightning_modules
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

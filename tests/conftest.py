@@ -1,6 +1,7 @@
 """A whole small world on disk: codec, teacher, tokens, prompts and a test list, all untrained."""
 
 import random
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,18 @@ from mamtra.speech.vocoder import Vocoder
 from mamtra.text.characters import CharacterTokenizer
 
 CODES = 1000
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """The last lines name what was missing: every reason to skip, with the number of its tests."""
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reasons[text.removeprefix("Skipped: ")] += 1
+    if reasons:
+        terminalreporter.section(f"skipped: {reasons.total()}")
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count:4d}  {reason}")
 
 
 @pytest.fixture(scope="session")

@@ -69,7 +69,8 @@ def test_no_test_sentence_and_no_test_voice_is_in_training():
 
 def test_whisper_understands_the_recordings(items, asr):
     heard = [(i.text, asr.transcribe(sf.read(i.recording, dtype="float32")[0])) for i in items]
-    assert corpus_wer(heard) < 0.2
+    # All 37 words are heard; another machine may round one or two away.
+    assert corpus_wer(heard) <= 2 / 37, heard
 
 
 def test_the_teacher_says_what_is_written(items, asr):
@@ -78,11 +79,14 @@ def test_the_teacher_says_what_is_written(items, asr):
         prompt, _ = sf.read(item.prompt_wav, dtype="float32")
         speech = speaker.synthesize(item.text, item.prompt_text, torch.from_numpy(prompt), seed=0)
         said.append((item.text, asr.transcribe(speech.wave.numpy())))
-    assert corpus_wer(said) < 0.4, said
+    # With seeds 0 to 5, 0 to 3 of 37 words are wrong. Another machine draws other tokens: 5 allowed.
+    assert corpus_wer(said) <= 5 / 37, said
 
 
 def test_the_teacher_reads_its_text():
     rows = read_held_out(ASSETS / "tokens.parquet", 20)
     model = load_lm(ASSETS / "teacher")
     result = cross_entropy(model, rows, name="teacher", console=Console(quiet=True))
-    assert result.shuffled_nats_per_token - result.nats_per_token > 0.8
+    # 5.81 nats measured, 2.67 with the right text: a model that half reads is far below 5.
+    assert result.shuffled_nats_per_token - result.nats_per_token > 5
+    assert result.nats_per_token < 2.8

@@ -1,5 +1,6 @@
 """The notebooks run on the committed results, and are committed without outputs."""
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -33,4 +34,10 @@ def test_it_runs(path):
         for output in cell.outputs
         if output.output_type in ("display_data", "execute_result")
     ]
-    assert len(shown) >= 2, "a notebook that shows nothing"
+    # A table counts when it has numbers in it, a figure when it is drawn: both come from results/.
+    tables = [output.data.get("text/html", "") for output in shown]
+    numbers = [len(re.findall(r"<td>-?\d+(?:\.\d+)?</td>", table)) for table in tables]
+    figures = sum("image/png" in output.data for output in shown)
+    assert [n for n in numbers if n >= 4], f"{path.name} shows no table with numbers"
+    drawn = sum(cell.source.count("plt.show()") for cell in notebook.cells)
+    assert figures == drawn, f"{path.name} shows {figures} of {drawn} figures"
