@@ -111,6 +111,25 @@ def test_a_folder_of_wavs_from_validation_to_comparison(wavs, tmp_path):
 
 @pytest.mark.weights
 @pytest.mark.slow
+def test_two_devices_share_the_work_of_two_folders_in_names_with_any_characters(wavs, tmp_path):
+    odd = tmp_path / "It's [mine], a\u00a0b"
+    odd.mkdir()
+    [first, *_] = sorted(wavs.iterdir())
+    shutil.copy(first, odd)
+    out = tmp_path / "o, [x]"
+    folders = f"wavs=[{wavs},{json.dumps(str(odd))}]"
+    done = evaluate(folders, f"out={out}", "device=[cpu,cpu]", f"cache={tmp_path / 'c'}")
+    assert done.returncode == 1, done.stdout + done.stderr  # words of missing files are lost
+    assert "shard 1/2" in done.stdout and f"{LIMIT - 1} count as WER 100 %" in done.stdout
+    complete, partial = read_evaluation(out)
+    assert complete.name == wavs.name and partial.name == odd.name
+    assert len(partial.rows) == LIMIT and [r["status"] for r in partial.rows].count("ok") == 1
+    assert "5 of 6 files are missing" in (out / "shard-0of2.log").read_text()
+    assert (out / "report.html").is_file()
+
+
+@pytest.mark.weights
+@pytest.mark.slow
 def test_a_killed_evaluation_ends_with_the_same_bytes(wavs, tmp_path):
     def command(name: str) -> list[str]:
         given = [
