@@ -101,7 +101,7 @@ def analyse(folder: Path, key: Path, console: Console) -> list[Rating]:
 def rate(answers: Answers) -> list[Rating]:
     """The systems' ratings by the listeners who are not excluded, best first."""
     kept = answers.frame[~answers.frame["excluded"]]
-    by_system = {str(name): part for name, part in kept.groupby("system")}
+    by_system = {str(name): pd.DataFrame(part) for name, part in kept.groupby("system")}
     base = by_system.get(str(answers.baseline)) if answers.kind == "mos" else None
     ratings = []
     for name, part in by_system.items():
