@@ -23,13 +23,15 @@ class Hearing:
 
 @dataclass(frozen=True)
 class Heard:
-    """`hearings`: the main recogniser first. `fault`: class and its name, None while not classified."""
+    """`hearings`: the main recogniser first. `fault`: class and its name, None while not classified.
+    `failures`: metric -> why it has no value."""
 
     system: str
     row: Row
     audio: str | None
     fault: tuple[str, str] | None
     hearings: list[Hearing]
+    failures: dict[str, str]
 
 
 def heard(one: Evaluated, row: Row, form: str | None) -> Heard:
@@ -55,6 +57,7 @@ def heard(one: Evaluated, row: Row, form: str | None) -> Heard:
         audio_data_uri(path, form) if form else None,
         None if fault is None else (str(fault), NAMES.get(fault, str(fault))),
         [first, *others],
+        row.get("failures") or {},
     )
 
 

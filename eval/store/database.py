@@ -238,9 +238,18 @@ class Store:
 
 
 def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
-    """ "seed_index: 0 and 1; ...": the keys in which two recipes differ."""
-    keys = [key for key in {**first, **second} if first.get(key) != second.get(key)]
-    return "; ".join(f"{key}: {first.get(key)} and {second.get(key)}" for key in keys)
+    """ "seed_index: 0 and 1; recogniser.model: ...": the keys in which two recipes differ, by path."""
+    ours, theirs = _flat(first), _flat(second)
+    keys = [key for key in {**ours, **theirs} if ours.get(key) != theirs.get(key)]
+    return "; ".join(f"{key}: {ours.get(key)} and {theirs.get(key)}" for key in keys)
+
+
+def _flat(recipe: Mapping[str, Any], path: str = "") -> Row:
+    found: Row = {}
+    for key, value in recipe.items():
+        inner = isinstance(value, Mapping) and value
+        found |= _flat(value, f"{path}{key}.") if inner else {f"{path}{key}": value}
+    return found
 
 
 def _text(value: Any) -> str:

@@ -38,6 +38,7 @@ def scored_row(utterance: str, **changes) -> dict:
         "utterance": utterance,
         "status": "ok",
         "detail": "",
+        "failures": {},
         "flags": [],
         "prompt": "voices/a/prompt.wav",
         "voice": "a",

@@ -38,6 +38,7 @@ def rows_of(fault: str) -> list[dict]:
                 reference_words=n,
                 guarded_errors=1,
                 fault_class=fault,
+                failures={"sim": f"ValueError: prompt {EVIL}"},
                 voice=f"v{i}",
                 hearings={"base.en": {"transcript": f"say {EVIL}", **second}},
             )
@@ -105,6 +106,7 @@ def test_every_player_has_a_source_a_class_and_what_both_recognisers_heard(page)
     assert listen.count('class="fault fault-loop">loop') == 2
     assert listen.count('title="instead of: now">wow</span>') == 4
     assert listen.count('<span class="delete" title="missing">now</span>') == 4
+    assert listen.count("no sim</span>") == 4
     assert listen.count("base.en, WER") == 4 and "<svg" in content
 
 

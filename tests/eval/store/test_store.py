@@ -72,6 +72,8 @@ def test_recipes_that_differ_are_told_by_their_keys():
         == "asr: a and b; m: None and 2"
     )
     assert differing({"asr": "a"}, {"asr": "a"}) == ""
+    ours, theirs = ({"recogniser": {"tool": "w", "model": m}, "n": 1} for m in ("tiny", "base"))
+    assert differing(ours, theirs) == "recogniser.model: tiny and base"
 
 
 def _write(folder, name):
