@@ -39,6 +39,7 @@ def scored_row(utterance: str, **changes) -> dict:
         "status": "ok",
         "detail": "",
         "flags": [],
+        "failures": {},
         "prompt": "voices/a/prompt.wav",
         "voice": "a",
         "text": "one two three four",
