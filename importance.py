@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.progress import track
 
 from data.datamodule import TokenDataModule
-from eval.analysis.statistics import Interval, corpus_wer_interval, paired_difference_interval
+from eval.analysis.measures import voices_of
+from eval.analysis.statistics import Interval, paired_difference, rate_interval
 from eval.metrics.settings import word_error_settings
 from eval.scoring.score import score
 from eval.scoring.scorers import scorers_of
@@ -60,10 +61,11 @@ def tokens_of(s: ModeSettings, teacher: SpeechLM, max_tokens: int) -> TokenDataM
 
 
 def layer_intervals(samples: LayerSamples) -> list[Interval]:
-    """Mean per position of each layer, resampled over sequences."""
+    """Mean per position of each layer, over sequences."""
     names = [str(i) for i in range(len(samples.counts))]
     counts = samples.counts.numpy()
-    return [corpus_wer_interval(sums, counts, names) for sums in samples.sums.numpy()]
+    # Distances are not negative but by rounding.
+    return [rate_interval(sums.clip(0), counts, names) for sums in samples.sums.numpy()]
 
 
 def cosine(s: CosineSettings, own: Mapping[str, Any], teacher: SpeechLM) -> Found:
@@ -115,10 +117,10 @@ def wer(s: WerSettings, own: Mapping[str, Any], teacher: SpeechLM) -> Found:
     rows = {system.name: [one.row for one in store.scores(system.name)] for system in systems}
     baseline = rows.pop("teacher")
     words = [row["reference_words"] for row in baseline]
-    clusters = [row["voice"] for row in baseline]
+    clusters = voices_of(baseline)
     usual = capped_errors(baseline, s.wer_cap)
-    found = [
-        paired_difference_interval(capped_errors(r, s.wer_cap), usual, words, clusters)
+    found: list[Interval] = [
+        paired_difference(capped_errors(r, s.wer_cap), usual, words, clusters)
         for r in rows.values()
     ]
     return found, len(items)
@@ -135,8 +137,8 @@ def kl(s: KlSettings, own: Mapping[str, Any], teacher: SpeechLM) -> Found:
         divergence.append(kl_samples(teacher, restored(s, own, teacher, layer, run), batches))
     without, *restoring = divergence
     names, counts = [str(i) for i in range(len(without.counts))], without.counts.numpy()
-    found = [
-        paired_difference_interval(without.sums[0].numpy(), kept.sums[0].numpy(), counts, names)
+    found: list[Interval] = [
+        paired_difference(without.sums[0].numpy(), kept.sums[0].numpy(), counts, names)
         for kept in restoring
     ]
     return found, len(counts)

@@ -15,10 +15,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mamtra.backbone.layer_plan import PLACEMENTS
+from mamtra.backbone.layer_plan import PLACEMENTS, RATIOS
 
-RATIOS = ("1to1", "1to3", "1to5", "1to11")
-MARKERS = {"1to1": "o", "1to3": "s", "1to5": "^", "1to11": "D"}
+MARKERS = dict(zip((ratio.replace(":", "to") for ratio in RATIOS), "Xovs^DP", strict=True))
 
 
 def placements_in(cells: pd.DataFrame) -> list[str]:
@@ -26,11 +25,15 @@ def placements_in(cells: pd.DataFrame) -> list[str]:
     return [name for name in PLACEMENTS if name in set(cells["placement"])]
 
 
+def ratios_in(cells: pd.DataFrame) -> list[str]:
+    """The ratios of a table in the order of the code."""
+    return [ratio for ratio in MARKERS if ratio in set(cells["ratio"])]
+
+
 def pivot(cells: pd.DataFrame, value: str) -> pd.DataFrame:
     """Mean of `value` over seeds: placements down, ratios across; NaN where there is no number."""
     found = cells.pivot_table(index="placement", columns="ratio", values=value, aggfunc="mean")
-    columns = [ratio for ratio in RATIOS if ratio in found.columns]
-    return found.reindex(index=placements_in(cells), columns=columns)
+    return found.reindex(index=placements_in(cells), columns=ratios_in(cells))
 
 
 def heat_map(axes: Axes, values: pd.DataFrame, title: str, form: str = "{:.1f}") -> None:
@@ -52,15 +55,15 @@ def ce_wer_scatter(
     axes: Axes, cells: pd.DataFrame, ce: str, wer: str, title: str, teacher: Sequence[float] = ()
 ) -> None:
     """One point per cell: colour is the placement, marker the ratio; a cross marks the teacher."""
-    names = placements_in(cells)
+    names, ratios = placements_in(cells), ratios_in(cells)
     for name in names:
         # A placement has one colour in every figure, whatever else is drawn.
         colour = matplotlib.colormaps["tab10"](PLACEMENTS.index(name))
-        for ratio in RATIOS:
+        for ratio in ratios:
             some = cells[(cells["placement"] == name) & (cells["ratio"] == ratio)]
             axes.scatter(some[ce], 100 * some[wer], color=colour, marker=MARKERS[ratio], s=28)
         axes.scatter([], [], color=colour, label=name)
-    for ratio in RATIOS:
+    for ratio in ratios:
         label = ratio.replace("to", ":")
         axes.scatter([], [], color="grey", marker=MARKERS[ratio], label=label)
     if len(teacher) == 2:

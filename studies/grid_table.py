@@ -100,12 +100,12 @@ def _last_validation(path: Path) -> Row:
 
 def _difference(folder: Path, teacher: Sequence[Row] | None) -> Row:
     """Corpus WER above the teacher's; nothing for the teacher itself or without its scores."""
-    names = ("wer_difference", "wer_difference_low", "wer_difference_high")
+    names = [f"wer_difference{end}" for end in ("", "_low", "_high", "_p")]
     scores = scores_of(folder)
     if not teacher or not scores or scores == teacher:
         return {}
     gap = difference_to(scores, teacher)
-    return dict(zip(names, (gap.point, gap.low, gap.high), strict=True)) if gap else {}
+    return dict(zip(names, (gap.point, gap.low, gap.high, gap.p), strict=True)) if gap else {}
 
 
 def progress(rows: Sequence[Row], total: int | None) -> str:

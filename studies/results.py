@@ -3,7 +3,7 @@
     python -m studies.results grid=runs/grid out=results/mini/grid [figures=docs/figures]
 
 <out>/cells.csv            one row per cell (`studies.grid_table.table`)
-<out>/utterances.parquet   work, utterance, prompt, status, errors, reference_words
+<out>/utterances.parquet   work, utterance, voice, status, errors, reference_words
 <out>/curves.parquet       work and the columns of its metrics.csv
 <out>/manifest.json        code versions, settings, input hashes, packages, machine, wall time
 """
@@ -19,13 +19,16 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
-from eval.analysis.summary import word_errors_of
+from eval.analysis.measures import word_errors_of
+from eval.analysis.statistics import paired_difference, rate_interval
+from eval.store.evaluations import check_list, check_recipe, read_evaluation
 from eval.store.files import InputError, read_json, write_bytes, write_json, write_text
 from eval.store.manifest import REPOSITORY, device_description, package_versions
 from studies.figures import write_figures
 from studies.grid_table import STUDENT, scores_of, table
 
 PAPER = REPOSITORY / "results" / "paper" / "figure4.csv"
+GAP = ("", "_low", "_high", "_p")
 FILES = ("cells.csv", "utterances.parquet", "curves.parquet", "manifest.json")
 
 
@@ -44,7 +47,7 @@ class GridResults:
 
     def errors(self, works: list[str]) -> tuple[np.ndarray, np.ndarray, list[str]]:
         """Word errors (W, U) of works on the utterances that all of them were scored on, the
-        reference words (U,) and the prompts (U,).
+        reference words (U,) and the voices (U,).
 
         Raises:
             InputError: a work without scored utterances, or none in common.
@@ -59,11 +62,11 @@ class GridResults:
             raise InputError("these works have no scored utterance in common")
         facts = scored.drop_duplicates("utterance").set_index("utterance").loc[wide.index]
         errors = np.stack([np.asarray(wide[work], dtype=np.float64) for work in works])
-        return errors, np.asarray(facts["reference_words"]), facts["prompt"].astype(str).tolist()
+        return errors, np.asarray(facts["reference_words"]), facts["voice"].astype(str).tolist()
 
 
 def read_results(folder: Path) -> GridResults:
-    """Read what `publish` wrote.
+    """Read what `publish` wrote; the intervals of WER are today's, whatever the tables were written with.
 
     Raises:
         InputError: a file is missing, with the command that makes it.
@@ -73,12 +76,54 @@ def read_results(folder: Path) -> GridResults:
             raise InputError(
                 f"{folder / name} does not exist: `python -m studies.results grid=... out={folder}`"
             )
+    utterances = _with_voices(pd.read_parquet(folder / "utterances.parquet"))
+    cells = pd.read_csv(folder / "cells.csv", keep_default_na=True)
     return GridResults(
-        pd.read_csv(folder / "cells.csv", keep_default_na=True),
-        pd.read_parquet(folder / "utterances.parquet"),
+        _with_intervals(cells, utterances),
+        utterances,
         pd.read_parquet(folder / "curves.parquet"),
         read_json(folder / "manifest.json") or {},
     )
+
+
+def _with_voices(utterances: pd.DataFrame) -> pd.DataFrame:
+    """Tables of before 2026-11-24 have prompts only: `prompt-v07-1.flac` is the second prompt of the voice v07,
+    as `assets/mini` names them; any other prompt is its own voice. Nowhere else is a voice read off a name."""
+    if "voice" in utterances or "prompt" not in utterances:
+        return utterances
+    prompts = utterances["prompt"].astype(str)
+    named = prompts.str.extract(r"^prompt-(v\d+)-\d+\.\w+$", expand=False)
+    return utterances.assign(voice=named.fillna(prompts)).drop(columns="prompt")
+
+
+def _with_intervals(cells: pd.DataFrame, utterances: pd.DataFrame) -> pd.DataFrame:
+    """The cells with `wer_corpus_low` and `_high` made anew, and `wer_difference*` to the teacher (ratio 1:0)
+    of the same seed."""
+    ends, gaps = ("wer_corpus_low", "wer_corpus_high"), [f"wer_difference{end}" for end in GAP]
+    cells = cells.drop(columns=[*ends, *gaps], errors="ignore")
+    by_work = {
+        str(work): rows.set_index("utterance")
+        for work, rows in utterances.dropna(subset=["errors"]).groupby("work")
+    }
+    teachers = cells[cells["ratio"] == "1to0"].set_index("seed")["work"].to_dict()
+    rows: list[dict[str, float]] = []
+    for work, seed in zip(cells["work"], cells["seed"], strict=True):
+        own, base = by_work.get(work), by_work.get(teachers.get(seed, ""))
+        row: dict[str, float] = {}
+        if own is not None:
+            voices = own["voice"].astype(str).tolist()
+            wer = rate_interval(own["errors"], own["reference_words"], voices)
+            row |= dict(zip(ends, (wer.low, wer.high), strict=True))
+            if base is not None and work != teachers[seed]:
+                shared = own.join(base[["errors"]].add_prefix("base_"), how="inner")
+                names = shared["voice"].astype(str).tolist()
+                gap = paired_difference(
+                    shared["errors"], shared["base_errors"], shared["reference_words"], names
+                )
+                row |= dict(zip(gaps, (gap.point, gap.low, gap.high, gap.p), strict=True))
+        rows.append(row)
+    found = pd.DataFrame(rows, index=cells.index).reindex(columns=[*ends, *gaps])
+    return pd.concat([cells, found], axis=1)
 
 
 def publish(grid: Path, out: Path) -> GridResults:
@@ -112,7 +157,7 @@ def _utterances(grid: Path, work: str) -> pd.DataFrame:
         {
             "work": work,
             "utterance": row["utterance"],
-            "prompt": row["prompt"],
+            "voice": row["voice"],
             "status": row["status"],
             "errors": None if row["wer"] is None else word_errors_of(row).errors,
             "reference_words": row["reference_words"],
@@ -131,11 +176,7 @@ def _curves(grid: Path, work: str) -> pd.DataFrame:
 
 
 def _manifest(grid: Path, cells: pd.DataFrame, works: list[str]) -> dict[str, Any]:
-    runs, evaluation = {}, None
-    for work in works:
-        runs[work] = read_json(grid / "works" / work / "run" / "config.json")
-        made = read_json(grid / "works" / work / "eval" / "manifest.json") or {}
-        evaluation = evaluation or (made.get("systems") or {}).get(STUDENT)
+    runs = {work: read_json(grid / "works" / work / "run" / "config.json") for work in works}
     seconds = cells.drop_duplicates("work")[["train_s", "evaluate_s"]].sum()
     return {
         "code_versions": (read_json(grid / "grid.json") or {}).get("versions", []),
@@ -144,8 +185,31 @@ def _manifest(grid: Path, cells: pd.DataFrame, works: list[str]) -> dict[str, An
         "cells": cells["status"].value_counts().to_dict(),
         "seeds": sorted({int(seed) for seed in cells["seed"]}),
         "process_seconds": {str(name): round(float(value)) for name, value in seconds.items()},
-        "evaluation": evaluation,
+        "evaluation": _evaluation(grid, works),
         "runs": runs,
+    }
+
+
+def _evaluation(grid: Path, works: list[str]) -> dict[str, Any] | None:
+    """By what all works were evaluated, as their stores say; None before any was.
+
+    Raises:
+        InputError: works evaluated in different ways: such a table would compare what cannot be compared.
+    """
+    scored = [grid / "works" / work for work in works if scores_of(grid / "works" / work)]
+    found = [one for work in scored for one in read_evaluation(work / "eval", [STUDENT])]
+    if not found:
+        return None
+    first, *others = found
+    for other in others:
+        check_list(first, other)
+        for metric in {**first.recipes, **other.recipes}:
+            check_recipe(first, other, metric)
+    machines = [run["machine"] for one in found for run in one.runs]
+    return {
+        "meta_sha256": first.test_set,
+        "metrics": {name: dict(recipe) for name, recipe in first.recipes.items()},
+        "machine": machines[0] if machines else None,
     }
 
 

@@ -68,13 +68,15 @@ def correlation_intervals(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Correlations of CE and corpus WER with percentile bootstrap intervals over cells and utterances.
+    """Correlations of CE and corpus WER with percentile bootstrap intervals over cells and voices.
+
+    Coverage of few voices matters little here: what a voice changes, it changes for every cell alike.
 
     Args:
         ce: (C,) cross-entropy of each cell.
         errors: (C, U) word errors of each cell and utterance.
         words: (U,) reference words.
-        clusters: (U,) utterances that are resampled together: those of one prompt.
+        clusters: (U,) utterances that are resampled together: those of one voice.
         groups: (C,) when given, the correlation within groups.
 
     Raises:
@@ -121,7 +123,8 @@ def correlation_intervals(
     low, high = np.nanquantile(samples, [tail, 1 - tail], axis=0)
     points = measure(everyone, once)
     rows = zip(NAMES, points, low, high, strict=True)
-    return {name: Interval(point, float(a), float(b)) for name, point, a, b in rows}
+    size = (len(words), len(names))
+    return {name: Interval(point, float(a), float(b), *size) for name, point, a, b in rows}
 
 
 def leave_one_out(x: ArrayLike, y: ArrayLike, groups: Sequence[str]) -> dict[str, dict[str, float]]:

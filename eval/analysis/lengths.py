@@ -8,14 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from eval.analysis.statistics import (
-    Interval,
-    corpus_wer_interval,
-    length_slope,
-    paired_difference_interval,
-    sign_flip_p_value,
-)
-from eval.analysis.summary import mean_of, word_errors_of
+from eval.analysis.measures import MEASURES, WER, voices_of, word_errors_of
+from eval.analysis.statistics import Difference, Interval, length_slope
 from eval.metrics.text.wer import WordErrors, corpus
 
 # Words of the reference; the paper's length-stress set spans 1 to 62.
@@ -24,6 +18,7 @@ BINS = (
     (251, 10_000),
 )
 Row = Mapping[str, Any]
+_MEASURES = {measure.name: measure for measure in MEASURES}
 
 
 @dataclass(frozen=True)
@@ -36,8 +31,8 @@ class Bin:
     utterances: int
     wer: Interval
     counts: WordErrors
-    sim_prompt: float | None
-    mos: float | None
+    sim_prompt: Interval | None
+    mos: Interval | None
     runaways: int
     loops: int
     short: int
@@ -45,13 +40,11 @@ class Bin:
 
 @dataclass(frozen=True)
 class BinDifference:
-    """Corpus WER less the baseline's on the utterances of low to high words; p by sign flips."""
+    """Corpus WER less the baseline's on the utterances of low to high words."""
 
     low: int
     high: int
-    utterances: int
-    difference: Interval
-    p: float
+    difference: Difference
 
 
 def length_bins(rows: Sequence[Row]) -> list[Bin]:
@@ -67,15 +60,17 @@ def length_bins(rows: Sequence[Row]) -> list[Bin]:
         these = [row for row in scored if low <= row["reference_words"] <= high]
         if not these:
             continue
+        wer = WER.estimate(these)
+        assert wer is not None, "rows with a rate"
         found.append(
             Bin(
                 low,
                 high,
                 len(these),
-                corpus_wer_interval(*_errors_words(these), _prompts(these)),
+                wer,
                 corpus([word_errors_of(row) for row in these]),
-                mean_of(these, "sim_prompt"),
-                mean_of(these, "mos"),
+                _MEASURES["sim_prompt"].estimate(these),
+                _MEASURES["mos"].estimate(these),
                 sum(bool(row["hit_max"]) for row in these),
                 sum("loop" in row["flags"] for row in these),
                 sum(0 < row["duration_s"] < 0.5 * pace * row["reference_words"] for row in these),
@@ -85,28 +80,35 @@ def length_bins(rows: Sequence[Row]) -> list[Bin]:
 
 
 def bin_differences(rows: Sequence[Row], baseline: Sequence[Row]) -> list[BinDifference]:
-    """Paired differences per bin of two systems' rows of the same utterances, in the same order."""
+    """Paired differences per bin of two systems' rows of the same utterances."""
     found = []
     for low, high in BINS:
-        pairs = [
-            (row, base)
-            for row, base in zip(rows, baseline, strict=True)
-            if row["wer"] is not None and low <= row["reference_words"] <= high
-        ]
-        if not pairs:
-            continue
-        (ours, words), (theirs, _) = (_errors_words([pair[n] for pair in pairs]) for n in (0, 1))
-        prompts = _prompts([row for row, _ in pairs])
-        gap = paired_difference_interval(ours, theirs, words, prompts)
-        p = sign_flip_p_value(ours, theirs, prompts)
-        found.append(BinDifference(low, high, len(pairs), gap, p))
+        these = [row for row in rows if low <= row["reference_words"] <= high]
+        gap = WER.difference([(these, baseline)])
+        if gap is not None:
+            found.append(BinDifference(low, high, gap))
     return found
 
 
 def slope_of(rows: Sequence[Row]) -> Interval | None:
     """WER per doubling of the words; None when the texts are too few or too much alike in length."""
     kept = [row for row in rows if row["wer"] is not None]
-    return slope_if_any(*_errors_words(kept), _prompts(kept)) if kept else None
+    return slope_if_any(*_errors_words(kept), voices_of(kept)) if kept else None
+
+
+def slope_difference(sides: Sequence[tuple[Sequence[Row], Sequence[Row]]]) -> Interval | None:
+    """The slope of the difference to a baseline, over seeds: (rows, the baseline's rows) of each."""
+    found = [
+        {row["utterance"]: row for row in rows if row["wer"] is not None}
+        for side in sides
+        for rows in side
+    ]
+    shared = [name for name in found[0] if all(name in rows for rows in found)]
+    if not shared:
+        return None
+    errors = np.stack([_errors_words([rows[name] for name in shared])[0] for rows in found])
+    kept = [found[0][name] for name in shared]
+    return slope_if_any(errors[0::2] - errors[1::2], _errors_words(kept)[1], voices_of(kept))
 
 
 def slope_if_any(errors: np.ndarray, words: np.ndarray, clusters: Sequence[str]) -> Interval | None:
@@ -123,7 +125,3 @@ def _errors_words(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
         np.array([one.errors for one in counts], dtype=float),
         np.array([one.reference_words for one in counts], dtype=float),
     )
-
-
-def _prompts(rows: Sequence[Row]) -> list[str]:
-    return [str(row["prompt"]) for row in rows]

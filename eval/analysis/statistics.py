@@ -1,235 +1,228 @@
-"""Intervals for corpus WER and paired differences: pure functions on arrays.
+"""Intervals and tests for means and rates of utterances that hang together by voice: pure functions.
 
-The bootstrap resamples clusters of utterances (those that share a prompt), because the errors of
-one voice hang together. Legend: U utterances, C clusters, R resamples.
+Test lists have few voices, and a voice moves all of its utterances. So the spread of every number here is
+that of the voices (clusters), corrected for there being few of them: each cluster's part of the estimate is
+divided by the root of one less its share (CR2), and t has the degrees of freedom that go with it (Bell and
+McCaffrey 2002; with clusters of one size that is C - 1). Percentile bootstraps of five to ten voices cover 80
+to 90 % where they promise 95. With one cluster there is no spread between voices: the utterances stand in for
+them, and the result, `clusters` 1, says that it holds for that voice alone.
+
+Legend: U utterances, C clusters, S seeds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
-MIN_KEPT = 0.9  # of the resamples
+from eval.analysis.spread import Spread, clustered, seeded
+
+POWER = 0.8  # of the smallest difference that is called detectable
+FEWEST_DEGREES = 2.0  # of freedom for a slope: fewer hang on one voice or one text
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A point estimate with a percentile bootstrap interval."""
+    """A point estimate with a 95 % interval from `n` utterances of `clusters` voices.
+
+    With one cluster the interval is over its utterances. Where nothing can be known (one utterance) it is
+    infinite, that of a rate 0 to 1.
+    """
 
     point: float
     low: float
     high: float
+    n: int
+    clusters: int
 
 
-def corpus_wer_interval(
-    errors: ArrayLike,
-    words: ArrayLike,
-    clusters: Sequence[str],
-    *,
-    n_resamples: int = 10_000,
-    confidence: float = 0.95,
-    seed: int = 0,
+@dataclass(frozen=True)
+class Difference(Interval):
+    """A paired difference over `seeds` seeds: the interval leaves out 0 exactly when p is below 0.05.
+
+    p: two-sided, of no difference. detectable: the difference that such a comparison finds with a power of
+    0.8; NaN where the two never differ. p_holm: p adjusted over all systems of a table, once that is known.
+    base: what the baseline has on the same utterances.
+    """
+
+    seeds: int
+    base: float
+    p: float
+    detectable: float
+    p_holm: float | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is a difference, at the 0.05 level over the whole table."""
+        return self.p_holm is not None and self.p_holm < 0.05
+
+
+def rate_interval(
+    errors: ArrayLike, words: ArrayLike, clusters: Sequence[str], *, confidence: float = 0.95
 ) -> Interval:
-    """Corpus WER (a ratio of sums) with its bootstrap interval.
+    """A rate (a ratio of sums, as corpus WER) with its interval, which is made on a logarithmic scale.
+
+    Rates of voices are skewed and never negative: on their own scale the upper end falls short (coverage of 91
+    to 94 % at a rate of 3 %). No interval ends above the worst utterance, or 1. Without any error it ends where
+    as many utterances still have none in one of forty lists, an erring one being wrong in every word.
 
     Args:
-        errors: (U,) word errors per utterance.
-        words: (U,) reference words per utterance.
-        clusters: (U,) cluster of each utterance, its prompt. With fewer than two clusters the
-            single utterances are resampled, since resampling one cluster has no spread.
-        n_resamples: R.
-        seed: the same seed gives the same interval.
+        errors: (U,) non-negative, such as word errors; for a mean of rates, the rates.
+        words: (U,) what they are counted of, such as reference words; for a mean of rates, ones.
+        clusters: (U,) the voice of each utterance.
 
     Raises:
-        ValueError: no utterances, unequal lengths, or no reference words.
+        ValueError: no utterances, unequal lengths, negative errors, or no words.
     """
     errors, words = _floats(errors), _floats(words)
     _check(errors, words, clusters)
-    rates = _resampled_rates(errors, words, clusters, n_resamples, seed)
-    return _interval(float(errors.sum() / words.sum()), rates, confidence)
+    if (errors < 0).any():
+        raise ValueError("a rate needs errors of 0 or more")
+    point = float(errors.sum() / words.sum())
+    counted = words > 0
+    worst = max(1.0, float((errors[counted] / words[counted]).max()))
+    if point == 0:
+        high = 1 - ((1 - confidence) / 2) ** (1 / len(errors))
+        return Interval(0.0, 0.0, high, len(errors), _n_clusters(clusters))
+    spread = _spread_of_ratio(errors - point * words, words, clusters)
+    # exp(700) is close to the largest float.
+    factor = float(np.exp(min(spread.margin(confidence) / point, 700.0)))
+    ends = point / factor, min(point * factor, worst)
+    return Interval(point, *ends, len(errors), _n_clusters(clusters))
 
 
-def paired_difference_interval(
-    errors: ArrayLike,
-    baseline_errors: ArrayLike,
-    words: ArrayLike,
-    clusters: Sequence[str],
-    *,
-    n_resamples: int = 10_000,
-    confidence: float = 0.95,
-    seed: int = 0,
+def mean_interval(
+    values: ArrayLike, clusters: Sequence[str], *, confidence: float = 0.95
 ) -> Interval:
-    """Corpus WER of a system minus that of the baseline on the same utterances, resampled together.
-
-    Args:
-        errors, baseline_errors: (U,) word errors, row by row of the same utterances.
-        words, clusters, n_resamples, seed: as in `corpus_wer_interval`.
+    """Mean of (U,) values, such as similarities or opinion scores, with its interval.
 
     Raises:
-        ValueError: as in `corpus_wer_interval`.
+        ValueError: no utterances, or unequal lengths.
     """
-    return corpus_wer_interval(
-        _gaps(errors, baseline_errors, words, clusters),
-        words,
-        clusters,
-        n_resamples=n_resamples,
-        confidence=confidence,
-        seed=seed,
+    values = _floats(values)
+    ones = np.ones(len(values))
+    _check(values, ones, clusters)
+    point = float(values.mean())
+    margin = _spread_of_ratio(values - point, ones, clusters).margin(confidence)
+    return Interval(point, point - margin, point + margin, len(values), _n_clusters(clusters))
+
+
+def share_interval(
+    hits: ArrayLike, clusters: Sequence[str], *, confidence: float = 0.95
+) -> Interval:
+    """Share of utterances for which (U,) `hits` is true, with the interval of Korn and Graubard (1998).
+
+    That is Clopper and Pearson's for as many independent utterances as the voices leave of the real ones,
+    so that a share of 0 has an upper end too.
+
+    Raises:
+        ValueError: no utterances, or unequal lengths.
+    """
+    hits = _floats(np.asarray(hits, dtype=bool))
+    ones, n = np.ones(len(hits)), len(hits)
+    _check(hits, ones, clusters)
+    share = float(hits.mean())
+    effective = float(n)
+    if 0 < share < 1:
+        spread = _spread_of_ratio(hits - share, ones, clusters)
+        exact = special.stdtrit(n - 1, 0.5 + confidence / 2) ** 2
+        margin = spread.margin(confidence)
+        effective = min(share * (1 - share) * float(exact) / margin**2, effective)
+    found, tail = share * effective, (1 - confidence) / 2
+    low = special.betaincinv(found, effective - found + 1, tail) if share > 0 else 0.0
+    high = special.betaincinv(found + 1, effective - found, 1 - tail) if share < 1 else 1.0
+    return Interval(share, float(low), float(high), n, _n_clusters(clusters))
+
+
+def paired_difference(
+    values: ArrayLike,
+    baseline: ArrayLike,
+    weights: ArrayLike | None,
+    clusters: Sequence[str],
+    *,
+    confidence: float = 0.95,
+) -> Difference:
+    """What a system has more than the baseline on the same utterances: of a mean, or of a rate.
+
+    p is of the t statistic that the interval is made of, so that both say the same. Flipping the signs of
+    voices would give another p beside it, and with five voices none below 0.06, whatever the difference.
+    Several seeds are crossed with the voices (each seed speaks every utterance), and both are samples: what
+    another seed would change is in the interval, in p and in what is detectable. One seed says nothing of that.
+
+    Args:
+        values, baseline: (U,), or (S, U) of S seeds, row by row and utterance by utterance of the same; of
+            a rate, the word errors.
+        weights: (U,) of a rate, the reference words; None for a mean.
+        clusters: (U,) the voice of each utterance.
+
+    Raises:
+        ValueError: no utterances, arrays that do not fit, or no words.
+    """
+    ours, base = np.atleast_2d(_floats(values)), np.atleast_2d(_floats(baseline))
+    if ours.shape != base.shape or ours.ndim != 2:
+        raise ValueError(f"need equal (seeds, utterances): {ours.shape} and {base.shape}")
+    words = np.ones(ours.shape[1]) if weights is None else _floats(weights)
+    for side in (*ours, *base):
+        _check(side, words, clusters)
+    gaps = ours - base
+    point = float(gaps.sum() / (words.sum() * len(gaps)))
+    spread = _spread_of_ratio(gaps - point * words, words, clusters)
+    own = float(base.sum() / (words.sum() * len(base)))
+    facts = ours.shape[1], _n_clusters(clusters), len(gaps), own
+    if not gaps.any():
+        return Difference(0.0, 0.0, 0.0, *facts, p=1.0, detectable=float("nan"))
+    margin = spread.margin(confidence)
+    return Difference(
+        *(point, point - margin, point + margin, *facts),
+        p=spread.p_value(point),
+        detectable=spread.detectable(confidence, POWER),
     )
 
 
-def seeded_difference_interval(
-    errors: ArrayLike,
-    baseline_errors: ArrayLike,
-    words: ArrayLike,
-    clusters: Sequence[str],
-    *,
-    n_resamples: int = 10_000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Corpus WER of a system minus that of the baseline, over several training or sampling seeds.
-
-    Seeds and clusters are resampled together and independently (a crossed design: every seed speaks
-    every utterance), so that the interval holds what another seed would change too. With one seed it is
-    `paired_difference_interval` up to the draws.
-
-    Args:
-        errors, baseline_errors: (S, U) word errors of S seeds; row s of both belongs together.
-        words, clusters, n_resamples, seed: as in `corpus_wer_interval`.
-
-    Raises:
-        ValueError: as in `corpus_wer_interval`, or arrays of different shapes.
-    """
-    errors, base = np.atleast_2d(_floats(errors)), np.atleast_2d(_floats(baseline_errors))
-    words = _floats(words)
-    if errors.shape != base.shape or errors.ndim != 2:
-        raise ValueError(f"need equal (seeds, utterances): {errors.shape} and {base.shape}")
-    for row in errors:
-        _check(row, words, clusters)
-    members = _cluster_index(clusters)
-    gaps = np.stack([np.bincount(members, row) for row in errors - base])  # (S, C)
-    cluster_words = np.bincount(members, words)
-    drawn = _resample_counts(gaps.shape[1], n_resamples, seed)  # (R, C)
-    seeds = _resample_counts(len(gaps), n_resamples, seed + 1)  # (R, S)
-    sums = np.einsum("rs,sc,rc->r", seeds, gaps, drawn)
-    rates = _ratio(sums, (drawn @ cluster_words) * len(gaps))
-    point = float(gaps.sum() / (words.sum() * len(gaps)))
-    return _interval(point, rates, confidence)
-
-
-def minimum_detectable_difference(
-    errors: ArrayLike,
-    baseline_errors: ArrayLike,
-    words: ArrayLike,
-    clusters: Sequence[str],
-    *,
-    power: float = 0.8,
-    confidence: float = 0.95,
-    n_resamples: int = 4_000,
-    seed: int = 0,
-) -> float:
-    """Difference of corpus WER that a paired comparison on these utterances would find with `power`.
-
-    (z_confidence + z_power) times the bootstrap standard error of the observed difference. A smaller
-    difference than this, observed or claimed, is not established by such a test set.
-
-    Raises:
-        ValueError: as in `corpus_wer_interval`, or a power or confidence outside (0, 1).
-    """
-    if not (0 < power < 1 and 0 < confidence < 1):
-        raise ValueError(f"power and confidence must lie in (0, 1): {power}, {confidence}")
-    gaps = _gaps(errors, baseline_errors, words, clusters)
-    rates = _resampled_rates(gaps, _floats(words), clusters, n_resamples, seed)
-    spread = float(np.std(rates, ddof=1))
-    normal = NormalDist()
-    return (normal.inv_cdf(0.5 + confidence / 2) + normal.inv_cdf(power)) * spread
-
-
 def length_slope(
-    errors: ArrayLike,
-    words: ArrayLike,
-    clusters: Sequence[str],
-    *,
-    n_resamples: int = 10_000,
-    confidence: float = 0.95,
-    seed: int = 0,
+    errors: ArrayLike, words: ArrayLike, clusters: Sequence[str], *, confidence: float = 0.95
 ) -> Interval:
     """How much the error rate grows when a text is twice as long: the slope over log2 of the words.
 
     Least squares on the rates of the utterances, weighted by their words, so that flat rates mean that corpus
     WER does not depend on length. Errors less a baseline's give the slope of the difference. Several seeds
-    are resampled with the clusters, as in `seeded_difference_interval`.
+    enter as in `paired_difference`.
 
     Args:
         errors: (U,) word errors, or (S, U) of S seeds.
-        words, clusters, n_resamples, seed: as in `corpus_wer_interval`; words above 0.
+        words: (U,) reference words, above 0.
+        clusters: (U,) the voice of each utterance.
 
     Raises:
-        ValueError: as in `corpus_wer_interval`, utterances without words, or lengths so much alike, in all or
-            in many of the resamples, that there is no slope to speak of.
+        ValueError: no utterances, unequal lengths, utterances without words, or lengths so few or so much
+            alike that there is no slope to speak of.
     """
     errors, words = np.atleast_2d(_floats(errors)), _floats(words)
     for row in errors:
         _check(row, words, clusters)
     if (words <= 0).any():
         raise ValueError("a slope needs utterances with words")
-    x, members = np.log2(words), _cluster_index(clusters)
-
-    def sums(terms: Sequence[NDArray]) -> NDArray:
-        return np.stack([np.bincount(members, term) for term in terms], axis=1)
-
-    lengths = sums([words, words * x, words * x**2])  # (C, 3)
-    found = np.stack([sums([row, row * x]) for row in errors])  # (S, C, 2)
-    drawn = _resample_counts(len(lengths), n_resamples, seed)  # (R, C)
-    seeds = _resample_counts(len(found), n_resamples, seed + 1)  # (R, S)
-
-    def slope(length: NDArray, error: NDArray) -> NDArray:
-        (w, wx, wxx), (wy, wxy) = length.T, error.T
-        spread = w * wxx - wx**2
-        kept = spread > 1e-6 * w**2  # a standard deviation of a thousandth of a doubling
-        if kept.mean() < MIN_KEPT:
-            raise ValueError("the texts are too few or too much alike in length for a slope")
-        return (w * wxy - wx * wy)[kept] / spread[kept]
-
-    point = slope(lengths.sum(axis=0, keepdims=True), found.sum(axis=1).mean(axis=0, keepdims=True))
-    resampled = np.einsum("rs,sck,rc->rk", seeds, found, drawn) / len(found)
-    return _interval(float(point[0]), slope(drawn @ lengths, resampled), confidence)
-
-
-def sign_flip_p_value(
-    errors: ArrayLike,
-    baseline_errors: ArrayLike,
-    clusters: Sequence[str],
-    *,
-    n_permutations: int = 20_000,
-    seed: int = 0,
-) -> float:
-    """Two-sided p-value of "both systems make equally many errors".
-
-    Under that hypothesis the difference of a cluster is as likely with the other sign; the signs of
-    whole clusters are flipped, because the errors of one voice hang together. The observed
-    arrangement counts as one of the permutations, so that p is never 0.
-
-    Args:
-        errors, baseline_errors: (U,) word errors, row by row of the same utterances.
-        clusters, seed: as in `corpus_wer_interval`.
-
-    Raises:
-        ValueError: no utterances or unequal lengths.
-    """
-    gaps = _gaps(errors, baseline_errors, np.ones(len(clusters)), clusters)
-    sums = np.bincount(_cluster_index(clusters), gaps)
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(n_permutations, len(sums)))
-    flipped = np.abs(signs @ sums)
-    # Sums of the same numbers in another order differ by rounding.
-    as_large = flipped >= abs(sums.sum()) - 1e-9
-    return float((1 + as_large.sum()) / (1 + n_permutations))
+    x = np.log2(words)
+    x -= np.average(x, weights=words)
+    information = words * x**2  # (U,)
+    # A standard deviation of a thousandth of a doubling.
+    if information.sum() <= 1e-6 * words.sum():
+        raise ValueError("the texts are too few or too much alike in length for a slope")
+    mean = errors.mean(axis=0)
+    point = float((x * mean).sum() / information.sum())
+    rest = errors - words * (mean.sum() / words.sum() + point * x)  # (S, U)
+    influence = x * rest / information.sum()
+    # What few seeds leave is no matter of the texts.
+    texts = _spread(influence.mean(axis=0, keepdims=True), information, clusters)
+    if texts.degrees < FEWEST_DEGREES:
+        raise ValueError("the texts are too few or too much alike in length for a slope")
+    spread = _spread(influence, information, clusters)
+    margin = spread.margin(confidence)
+    return Interval(point, point - margin, point + margin, len(words), _n_clusters(clusters))
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
@@ -252,67 +245,41 @@ def _floats(values: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(values, dtype=np.float64)
 
 
-def _gaps(
-    errors: ArrayLike, baseline_errors: ArrayLike, words: ArrayLike, clusters: Sequence[str]
-) -> NDArray[np.float64]:
-    """Errors less the baseline's, (U,), once both are known to fit."""
-    errors, base = _floats(errors), _floats(baseline_errors)
-    for side in (errors, base):
-        _check(side, _floats(words), clusters)
-    return errors - base
-
-
-def _resampled_rates(
-    errors: NDArray, words: NDArray, clusters: Sequence[str], n_resamples: int, seed: int
-) -> NDArray[np.float64]:
-    """Ratio of sums of each resample of the clusters: (R,), less those without words."""
-    sums = _cluster_sums(_cluster_index(clusters), errors, words)
-    totals = _resample_counts(sums.shape[0], n_resamples, seed) @ sums
-    return _ratio(totals[:, 0], totals[:, 1])
-
-
-def _check(errors: NDArray, words: NDArray, clusters: Sequence[str]) -> None:
-    if errors.ndim != 1 or not len(errors) == len(words) == len(clusters):
+def _check(values: NDArray, words: NDArray, clusters: Sequence[str]) -> None:
+    if values.ndim != 1 or not len(values) == len(words) == len(clusters):
         raise ValueError(
-            f"need one value per utterance: {errors.shape} errors, {words.shape} words, "
+            f"need one value per utterance: {values.shape} values, {words.shape} words, "
             f"{len(clusters)} clusters"
         )
-    if errors.size == 0:
+    if values.size == 0:
         raise ValueError("no utterances")
+    if not (np.isfinite(values).all() and np.isfinite(words).all()):
+        raise ValueError("values and words must be finite numbers")
     if words.sum() <= 0:
         raise ValueError("no reference words")
 
 
-def _cluster_index(clusters: Sequence[str]) -> NDArray[np.intp]:
-    """(U,) -> (U,) cluster number, in order of first use so that names do not matter."""
-    numbers: dict[str, int] = {}
-    index = np.array([numbers.setdefault(name, len(numbers)) for name in clusters], dtype=np.intp)
-    return index if len(numbers) > 1 else np.arange(len(clusters))
+def _n_clusters(clusters: Sequence[str]) -> int:
+    return len(set(clusters))
 
 
-def _cluster_sums(members: NDArray, errors: NDArray, words: NDArray) -> NDArray[np.float64]:
-    """Per-cluster sums: (C, 2)."""
-    sums = np.stack([np.bincount(members, errors), np.bincount(members, words)], axis=1)
-    return sums.astype(np.float64)
+def _spread_of_ratio(rest: NDArray, words: NDArray, clusters: Sequence[str]) -> Spread:
+    """Of a ratio of sums: `rest` (U,) or (S, U) is what the ratio leaves unexplained."""
+    return _spread(np.atleast_2d(rest) / words.sum(), words, clusters)
 
 
-@lru_cache(maxsize=4)  # a board asks for the same draws once per system; they take its longest step
-def _resample_counts(n_clusters: int, n_resamples: int, seed: int) -> NDArray[np.float64]:
-    """How often each cluster is drawn: (R, C), rows sum to C. Not to be written to: it is shared."""
-    generator = np.random.default_rng(seed)
-    chances = np.full(n_clusters, 1 / n_clusters)
-    counts = generator.multinomial(n_clusters, chances, size=n_resamples).astype(np.float64)
-    counts.flags.writeable = False
-    return counts
+def _spread(influence: NDArray, information: NDArray, clusters: Sequence[str]) -> Spread:
+    """Of an estimate to which (S, U) `influence` adds up, by cluster.
 
-
-def _ratio(numerator: NDArray, denominator: NDArray) -> NDArray[np.float64]:
-    # A resample can hold only clusters without words; it says nothing about the rate.
-    kept = denominator > 0
-    return numerator[kept] / denominator[kept]
-
-
-def _interval(point: float, samples: NDArray, confidence: float) -> Interval:
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(samples, [tail, 1 - tail])
-    return Interval(point, float(low), float(high))
+    Clusters that agree to the last digit, as with one error in each, have told nothing about their
+    spread yet: then it is that of the utterances.
+    """
+    numbers = np.unique(np.asarray(clusters), return_inverse=True)[1]
+    by_utterance = np.arange(len(numbers))
+    for members in (numbers, by_utterance) if numbers.max() > 0 else (by_utterance,):
+        parts = np.stack([np.bincount(members, row) for row in influence])  # (S, C)
+        share = np.bincount(members, information) / information.sum()
+        found = clustered(parts[0], share) if len(parts) == 1 else seeded(parts, share)
+        if found.error > 1e-9 * np.abs(influence).sum():
+            return found
+    return found

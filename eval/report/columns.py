@@ -1,141 +1,225 @@
-"""The columns of a table of systems, as text, Markdown and CSV."""
+"""The table of systems: one list of columns from which text, Markdown, CSV and the terminal's table are made.
+
+A measure (`eval.analysis.measures`) has its columns without a line here: its value with interval, its
+difference to the baseline, and in CSV n, p and the rest.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from eval.analysis.measures import WER, Measure, caveat
 from eval.analysis.summary import Line
+from eval.metrics.faults import FAULT_CLASSES
 from mamtra.backbone.layer_plan import plan_letters
 
-
-def _optional(form: str) -> Callable[[Any], str]:
-    return lambda value: "–" if value is None else form.format(value)
-
-
-def _wer_cell(line: Line) -> str:
-    if line.wer is None:
-        return "–"
-    wer = line.wer
-    return f"{100 * wer.point:.2f} [{100 * wer.low:.2f}, {100 * wer.high:.2f}]"
+Text = Callable[[Line], str]
+# On a system's page and in CSV, not in the table of all systems.
+DETAILS = ("wer_guarded", "wer_mean_below_half", "perfect", "sim_recording")
+SHORT = {WER.name: "WER % [95 % CI]", "sim_prompt": "SIM", "sim_other": "other", "mos": "MOS"}
+CSV_NAMES = {WER.name: "wer_corpus"}
+SETTLED = " *"
 
 
-def _difference_cell(line: Line) -> str:
-    if line.difference is None:
-        return "–"
-    gap = line.difference
-    return f"{100 * gap.point:+.2f} [{100 * gap.low:+.2f}, {100 * gap.high:+.2f}]"
+@dataclass(frozen=True)
+class Column:
+    """A column of the table.
+
+    header: "" for a column of CSV only. text: what tables show. cells: what CSV has, by name; rates as
+        fractions.
+    short, short_text: header and text in the terminal; "": not there, None: as `text`.
+    """
+
+    header: str
+    text: Text
+    cells: Callable[[Line], dict[str, Any]]
+    short: str = ""
+    short_text: Text | None = None
 
 
-def _difference_point(line: Line) -> str:
-    return _optional("{:+.2f}")(line.difference and 100 * line.difference.point)
+def table_of(lines: Sequence[Line]) -> list[Column]:
+    """The columns for these systems; a measure that none of them has is left out."""
+    named = {measure.name: measure for line in lines for measure in line.measures}
+    had = {name for line in lines for name in line.estimates}
+    compared = {name for line in lines for name in line.differences}
+    columns = [
+        _plain("system", "system", str, "system"),
+        Column("layers", _letters, lambda line: {"layer_plan": line.layer_plan and _letters(line)}),
+        _plain("params", "n_parameters", lambda n: f"{n / 1e6:.2f} M"),
+        Column("ok / n", lambda line: f"{line.n_scored}/{line.n_expected}", _sizes),
+    ]
+    if compared:
+        columns.append(_plain("", "baseline", str))
+    for measure in (one for name, one in named.items() if name in had):
+        columns.append(_estimate(measure))
+        if measure.name in compared:
+            columns.append(_difference(measure))
+        if measure is WER:
+            columns.append(Column("S/D/I", _counts_text, _counts))
+    faults = any(line.faults for line in lines)
+    return [
+        *columns,
+        _plain("", "above_half", str),
+        Column("faults" if faults else "", _faults_text, _faults if faults else lambda line: {}),
+        Column("", lambda line: "", lambda line: {"flags": _flags(line)}),
+        _plain("CE", "ce", "{:.3f}".format, "CE"),
+        _plain("CE shuffled", "ce_shuffled", "{:.3f}".format),
+        _plain("hit max", "hit_max", str),
+    ]
 
 
-def _counts_cell(line: Line) -> str:
-    counts = line.counts
-    return f"{counts.substitutions}/{counts.deletions}/{counts.insertions}" if counts else "–"
+def columns_for(lines: Sequence[Line]) -> list[tuple[str, Text]]:
+    """Header and text of each column to show."""
+    return [(column.header, column.text) for column in table_of(lines) if column.header]
 
 
-# Header and text of each column, in the order of the table.
-COLUMNS: tuple[tuple[str, Callable[[Line], str]], ...] = (
-    ("system", lambda line: line.system),
-    ("layers", lambda line: plan_letters(line.layer_plan) if line.layer_plan else "–"),
-    ("params", lambda line: f"{line.n_parameters / 1e6:.2f} M" if line.n_parameters else "–"),
-    ("ok / n", lambda line: f"{line.n_scored}/{line.n_expected}"),
-    ("WER % [95 % CI]", _wer_cell),
-    ("Δ baseline", _difference_cell),
-    ("WER % mean", lambda line: _optional("{:.2f}")(line.wer_mean and 100 * line.wer_mean)),
-    ("S/D/I", _counts_cell),
-    ("SIM own", lambda line: _optional("{:.3f}")(line.sim_prompt)),
-    ("SIM other", lambda line: _optional("{:.3f}")(line.sim_other)),
-    ("MOS", lambda line: _optional("{:.2f}")(line.mos)),
-    ("CE", lambda line: _optional("{:.3f}")(line.ce)),
-    ("CE shuffled", lambda line: _optional("{:.3f}")(line.ce_shuffled)),
-    ("tokens/s", lambda line: _optional("{:.0f}")(line.tokens_per_s)),
-    ("RTF", lambda line: _optional("{:.2f}")(line.rtf)),
-    ("hit max", lambda line: _optional("{}")(line.hit_max)),
-)
-
-
-# What the terminal shows of them, in this order.
-TERMINAL = (
-    "system",
-    "WER % [95 % CI]",
-    "Δ baseline",
-    "SIM own",
-    "SIM other",
-    "MOS",
-    "CE",
-    "tokens/s",
-)
-
-
-def columns_for(lines: Sequence[Line]) -> list[tuple[str, Callable[[Line], str]]]:
-    """The columns to show: the difference only when there is a baseline."""
-    compared = any(line.difference for line in lines)
-    return [column for column in COLUMNS if compared or column[0] != "Δ baseline"]
-
-
-def terminal_columns(lines: Sequence[Line]) -> list[tuple[str, Callable[[Line], str]]]:
+def terminal_columns(lines: Sequence[Line]) -> list[tuple[str, Text]]:
     """The columns that a reader waits for, without intervals of differences and secondary counts."""
-    known = dict(columns_for(lines))
-    short = {"SIM own": "SIM", "SIM other": "other", "tokens/s": "tok/s", "Δ baseline": "Δ"}
-    if "Δ baseline" in known:
-        known["Δ baseline"] = _difference_point  # with its interval it is too wide
-    return [(short.get(name, name), known[name]) for name in TERMINAL if name in known]
+    return [
+        (column.short, column.short_text or column.text)
+        for column in table_of(lines)
+        if column.short
+    ]
+
+
+def caption(lines: Sequence[Line]) -> str:
+    """Of how many utterances and voices the numbers are, and what the marks mean."""
+    sizes = dict.fromkeys(
+        f"{line.n_expected} utterances of {line.n_voices} voice{'s'[: line.n_voices > 1]}"
+        for line in lines
+    )
+    parts = [" and ".join(sizes), "[95 % intervals over voices]"]
+    parts += dict.fromkeys(filter(None, (caveat(line.n_voices) for line in lines)))
+    if any(line.differences for line in lines):
+        parts.append("* settled: p below 0.05 after Holm over the systems")
+    return "; ".join(parts)
 
 
 def to_markdown(lines: Sequence[Line]) -> str:
-    """The table as GitHub Markdown."""
+    """The table as GitHub Markdown, with its caption."""
     columns = columns_for(lines)
     table = [[header for header, _ in columns], ["---"] * len(columns)]
     table += [[text(line).replace("|", "\\|") for _, text in columns] for line in lines]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in table) + "\n"
+    rows = ["| " + " | ".join(cells) + " |" for cells in table]
+    return "\n".join([*rows, "", caption(lines)]) + "\n"
 
 
 def to_csv(lines: Sequence[Line]) -> str:
     """The table with plain numbers: rates as fractions, empty where not applicable."""
-    stream = io.StringIO()
-    writer: csv.DictWriter | None = None
-    for line in lines:
-        wer, gap, counts = line.wer, line.difference, line.counts
-        cells = {
-            "system": line.system,
-            "layer_plan": plan_letters(line.layer_plan) if line.layer_plan else None,
-            "n_parameters": line.n_parameters,
-            "n_expected": line.n_expected,
-            "n_scored": line.n_scored,
-            "wer_corpus": wer and wer.point,
-            "wer_corpus_low": wer and wer.low,
-            "wer_corpus_high": wer and wer.high,
-            "baseline": line.baseline,
-            "wer_difference": gap and gap.point,
-            "wer_difference_low": gap and gap.low,
-            "wer_difference_high": gap and gap.high,
-            "wer_utterance_mean": line.wer_mean,
-            "substitutions": counts and counts.substitutions,
-            "deletions": counts and counts.deletions,
-            "insertions": counts and counts.insertions,
-            "reference_words": counts and counts.reference_words,
-            "wer_guarded": line.wer_guarded,
-            "perfect": line.perfect,
-            "wer_mean_below_half": line.wer_mean_below_half,
-            "above_half": line.above_half,
-            "flags": " ".join(f"{name}={n}" for name, n in sorted(line.flags.items())) or None,
-            "sim_prompt": line.sim_prompt,
-            "sim_other": line.sim_other,
-            "sim_recording": line.sim_recording,
-            "mos": line.mos,
-            "ce": line.ce,
-            "ce_shuffled": line.ce_shuffled,
-            "lm_tokens_per_s": line.tokens_per_s,
-            "rtf": line.rtf,
-            "hit_max": line.hit_max,
-        }
-        if writer is None:
-            writer = csv.DictWriter(stream, list(cells), lineterminator="\n")
-            writer.writeheader()
-        writer.writerow(cells)
+    columns, stream = table_of(lines), io.StringIO()
+    rows = [{k: v for column in columns for k, v in column.cells(line).items()} for line in lines]
+    if rows:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
     return stream.getvalue()
+
+
+def _plain(header: str, name: str, form: Callable[[Any], str], short: str = "") -> Column:
+    """A field of the line as it is."""
+
+    def text(line: Line) -> str:
+        value = getattr(line, name)
+        return "–" if value is None else form(value)
+
+    return Column(header, text, lambda line: {name: getattr(line, name)}, short)
+
+
+def _estimate(measure: Measure) -> Column:
+    """A measure's value: the terminal has room for the interval of WER only."""
+    name = CSV_NAMES.get(measure.name, measure.name)
+
+    def shown(line: Line, interval: bool) -> str:
+        found = line.estimates.get(measure.name)
+        if found is None:
+            return "–"
+        text = measure.interval_text(found) if interval else measure.text(found.point)
+        return text if found.n == line.n_expected else f"{text} (n {found.n})"
+
+    def cells(line: Line) -> dict[str, Any]:
+        found = line.estimates.get(measure.name)
+        values = (found.point, found.low, found.high, found.n) if found else (None,) * 4
+        return dict(
+            zip((name, *(f"{name}_{k}" for k in ("low", "high", "n"))), values, strict=True)
+        )
+
+    header = "" if measure.name in DETAILS else measure.header
+    return Column(
+        f"{header} [95 % CI]" if measure is WER else header,
+        lambda line: shown(line, interval=True),
+        cells,
+        SHORT.get(measure.name, ""),
+        lambda line: shown(line, interval=measure is WER),
+    )
+
+
+def _difference(measure: Measure) -> Column:
+    """What a system has more than the baseline; one that neither side is better by is in CSV only."""
+
+    def shown(line: Line, interval: bool) -> str:
+        gap = line.differences.get(measure.name)
+        if gap is None:
+            return "–"
+        text = measure.interval_text(gap) if interval else measure.gap_text(gap.point)
+        return text + (SETTLED if gap.settled else "")
+
+    def cells(line: Line) -> dict[str, Any]:
+        gap, name = line.differences.get(measure.name), f"{measure.name}_difference"
+        values = (gap.point, gap.low, gap.high, gap.n, gap.p, gap.p_holm) if gap else (None,) * 6
+        ends = ("low", "high", "n", "p", "p_holm")
+        return dict(zip((name, *(f"{name}_{end}" for end in ends)), values, strict=True))
+
+    hidden = measure.better is None or measure.name in DETAILS
+    return Column(
+        "Δ baseline" if measure is WER else "" if hidden else f"Δ {measure.header}",
+        lambda line: shown(line, interval=True),
+        cells,
+        "Δ" if measure is WER else "",
+        lambda line: shown(line, interval=False),
+    )
+
+
+def _letters(line: Line) -> str:
+    return plan_letters(line.layer_plan) if line.layer_plan else "–"
+
+
+def _sizes(line: Line) -> dict[str, Any]:
+    return {name: getattr(line, name) for name in ("n_expected", "n_scored", "n_voices")}
+
+
+def _counts_text(line: Line) -> str:
+    counts = line.counts
+    return f"{counts.substitutions}/{counts.deletions}/{counts.insertions}" if counts else "–"
+
+
+def _counts(line: Line) -> dict[str, Any]:
+    names = ("substitutions", "deletions", "insertions", "reference_words")
+    return {name: line.counts and getattr(line.counts, name) for name in names}
+
+
+def _flags(line: Line) -> str | None:
+    return " ".join(f"{name}={n}" for name, n in sorted(line.flags.items())) or None
+
+
+def _faults_text(line: Line) -> str:
+    """ "substituted 4.0 %, loop 0.3 %": the classes besides "ok" that there are."""
+    found = [
+        f"{name.replace('_', ' ')} {100 * share.point:.1f} %"
+        for name, share in line.faults.items()
+        if name != "ok" and share.point > 0
+    ]
+    return ", ".join(found) or "–"
+
+
+def _faults(line: Line) -> dict[str, Any]:
+    """Share of each class with its interval; empty for a system that was not classified."""
+    found: dict[str, Any] = {}
+    for name in FAULT_CLASSES:
+        share, keys = line.faults.get(name), (f"fault_{name}{end}" for end in ("", "_low", "_high"))
+        values = (share.point, share.low, share.high) if share else (None,) * 3
+        found |= dict(zip(keys, values, strict=True))
+    return found

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from eval.analysis.summary import coverage, leaderboard_line, line_against
+from eval.analysis.summary import adjusted, coverage, leaderboard_line, line_against
 from eval.report.curves import curves_svg, find_metrics_csv, read_curves
 from eval.report.page import SystemResult, write_report
 from eval.report.terminal import leaderboard_table
@@ -41,9 +42,11 @@ def report(s: Page, names: Sequence[str] | None, console: Console) -> int:
             line = line_against(line, one.rows, base.name, base.rows)
         svg, source = _curves(one, console)
         results.append(SystemResult(line, one, svg, source))
+    # A difference is settled among all of the table's.
+    lines = adjusted([result.line for result in results])
+    results = [replace(one, line=line) for one, line in zip(results, lines, strict=True)]
     paths = write_report(results, s.out, title=s.title, n_examples=s.n_examples)
     write_json(s.out / "manifest.json", manifest(systems))
-    lines = [result.line for result in results]
     console.print(leaderboard_table(lines, s.title))
     for path in paths:
         console.print(f"-> {path}", soft_wrap=True, markup=False)

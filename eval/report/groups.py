@@ -93,7 +93,7 @@ def _group(
     bases = {one.seed: one for one in members if one.name == baseline}
     lines = []
     for one in members:
-        line = leaderboard_line(one.name, one.card, one.rows, tuple(one.recipes))
+        line = leaderboard_line(one.name, one.card, one.rows)
         base = bases.get(one.seed)
         if base is not None and base is not one:
             line = line_against(line, one.rows, base.name, base.rows)

@@ -22,6 +22,7 @@ UNKNOWN = "unknown (migrated)"
 # Rows of before have none of these.
 ADDED: Mapping[str, Any] = {"fault_class": None, "lufs": None, "words_per_s": None, "hearings": {}}
 METRICS = {"sim": "speaker", "mos": "mos"}
+FAILURES = {"no similarity: ": "sim", "no MOS: ": "mos"}  # how their `detail` begins, and of which metric
 
 
 def migrate(results: Path, console: Console) -> int:
@@ -102,7 +103,12 @@ def _migrate_system(folder: Path, store: Store) -> None:
 def _row(old: Mapping[str, Any]) -> dict[str, Any]:
     """A row of before with the columns of today; its cluster is the prompt's name, all that it says."""
     prompt = old["prompt"]
-    return {**old, **ADDED, "voice": prompt or old["utterance"]}
+    failures = {
+        metric: old["detail"].removeprefix(start)
+        for start, metric in FAILURES.items()
+        if old["detail"].startswith(start)
+    }
+    return {**old, **ADDED, "failures": failures, "voice": prompt or old["utterance"]}
 
 
 def _whole(path: Path) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def scored_row(utterance: str, **changes) -> dict:
         "detail": "",
         "failures": {},
         "flags": [],
+        "failures": {},
         "prompt": "voices/a/prompt.wav",
         "voice": "a",
         "text": "one two three four",

@@ -102,7 +102,8 @@ def test_a_folder_of_wavs_from_validation_to_comparison(wavs, tmp_path):
     found = evaluate("stage=compare", f"results={tmp_path / 'results'}", "baseline=F5-TTS")
     assert found.returncode == 0, found.stdout
     compared = pd.read_csv(tmp_path / "results/compare.csv")
-    assert compared["system"][0] == "half" and compared["wer_difference"][0] > 0.2
+    assert compared["measure"][0] == "wer" and compared["system"][0] == "half"
+    assert compared["difference"][0] > 0.2
     manifest = json.loads((first / "manifest.json").read_text())
     facts = manifest["systems"]["F5-TTS"]
     assert facts["metrics"]["wer"]["profile"] == "seedtts" and len(facts["meta_sha256"]) == 64

@@ -36,7 +36,7 @@ time.sleep(float(sys.argv[3]))
 (work / "run/metrics.csv").write_text("step,loss,val_ce" + chr(10) + "5,2,\\n5,,1.5" + chr(10))
 (work / "eval/student").mkdir(parents=True, exist_ok=True)
 rows = [{"utterance": str(i), "wer": e / 10, "substitutions": e, "deletions": 0, "insertions": 0,
-         "reference_words": 10, "prompt": f"p{i % 3}"} for i, e in enumerate(errors)]
+         "reference_words": 10, "voice": f"v{i % 3}"} for i, e in enumerate(errors)]
 put_evaluation(work / "eval", "student", rows)
 wer = sum(errors) / 10 / len(errors)
 (work / "eval/leaderboard.csv").write_text(
@@ -101,7 +101,9 @@ def test_the_difference_is_paired_with_the_teacher_of_the_seed(grid):
     rows = {(row["ratio"], row["seed"]): row for row in table(grid)}
     assert rows["1:1", 0]["wer_difference"] == pytest.approx(0.1)
     low, high = rows["1:1", 0]["wer_difference_low"], rows["1:1", 0]["wer_difference_high"]
-    assert 0 <= low <= 0.1 <= high <= 0.2
+    # Three voices that differ by 0, 0.1 and 0.2: t of two degrees of freedom, 4.30 times 0.1 / sqrt(3).
+    assert (low, high) == pytest.approx((0.1 - 0.2484, 0.1 + 0.2484), abs=1e-4)
+    assert rows["1:1", 0]["wer_difference_p"] == pytest.approx(0.2254, abs=1e-4)
     assert "wer_difference" not in rows["1:0", 0] and "wer_difference" not in rows["1:1", 1]
 
 

@@ -8,14 +8,15 @@ import pandas as pd
 import pytest
 
 from eval.store.files import InputError
+from mamtra.backbone.layer_plan import RATIOS
 from studies.figures import ce_wer_scatter, heat_map, pivot
 from studies.results import main, publish, read_results
-from tests.eval.stored import put_evaluation
+from tests.eval.stored import WER, put_evaluation
 
 WORDS = [4, 6, 5]
 
 
-def add_work(grid, work, errors, ce=2.7):
+def add_work(grid, work, errors, ce=2.7, recipes=None):
     """A finished work with `errors` per utterance; None stands for one that was not scored."""
     folder = grid / "works" / work
     (folder / "eval/student").mkdir(parents=True)
@@ -23,7 +24,7 @@ def add_work(grid, work, errors, ce=2.7):
     rows = [
         {
             "utterance": f"u{i}",
-            "prompt": f"p{i % 2}.flac",
+            "voice": f"v{i % 2}",
             "status": "ok",
             "wer": None if n is None else n / words,
             "substitutions": n,
@@ -33,11 +34,9 @@ def add_work(grid, work, errors, ce=2.7):
         }
         for i, (n, words) in enumerate(zip(errors, WORDS, strict=True))
     ]
-    put_evaluation(folder / "eval", "student", rows)
+    put_evaluation(folder / "eval", "student", rows, recipes=recipes)
     wer = sum(n or 0 for n in errors) / sum(WORDS)
     (folder / "eval/leaderboard.csv").write_text(f"system,wer_corpus,ce\nstudent,{wer},{ce}\n")
-    manifest = {"systems": {"student": {"meta_sha256": "m", "metrics": {"wer": {"asr": "k"}}}}}
-    (folder / "eval/manifest.json").write_text(json.dumps(manifest))
     (folder / "run/metrics.csv").write_text("step,loss,val_ce\n1,3.5,\n2,,2.5\n")
     (folder / "run/config.json").write_text('{"settings": {"steps": 2}, "input_sha256": {}}')
     done = {"status": "done", "error": None, "version": "v", "train_s": 5.0, "evaluate_s": 2.0}
@@ -74,18 +73,51 @@ def test_tables_come_back_as_they_were(grid, tmp_path):
     assert len(results.utterances) == 6, "a shared work is one set of utterances"
     assert sorted(results.curves["work"].unique()) == ["AM-s0-1", "MA-s0-2"]
     assert results.curves.dropna(subset=["val_ce"])["val_ce"].tolist() == [2.5, 2.5]
-    manifest = results.manifest
-    assert manifest["code_versions"] == ["abc"] and manifest["cells"] == {"done": 3, "failed": 1}
-    assert manifest["process_seconds"] == {"train_s": 10, "evaluate_s": 4}
-    assert manifest["runs"]["AM-s0-1"]["settings"] == {"steps": 2}
-    assert manifest["evaluation"]["meta_sha256"] == "m"
+    found = results.manifest
+    assert found["code_versions"] == ["abc"] and found["cells"] == {"done": 3, "failed": 1}
+    assert found["process_seconds"] == {"train_s": 10, "evaluate_s": 4}
+    assert found["runs"]["AM-s0-1"]["settings"] == {"steps": 2}
+    evaluation = found["evaluation"]
+    assert evaluation["meta_sha256"] == "t" and evaluation["metrics"] == {"wer": WER}
+
+
+def test_works_that_were_evaluated_in_different_ways_are_not_published(grid, tmp_path):
+    add_work(grid, "AA-s0-0", [0, 1, 1], recipes={"wer": WER | {"asr": "asr-other"}})
+    add_cell(grid, "1to0", "front", "AA-s0-0", plan=("attention", "attention"))
+    with pytest.raises(InputError, match=r"different recipes of wer .asr: asr-"):
+        publish(grid, tmp_path / "out")
+
+
+def test_voices_of_old_tables_are_read_off_their_prompts(grid, tmp_path):
+    publish(grid, tmp_path / "out")
+    path = tmp_path / "out/utterances.parquet"
+    table = pd.read_parquet(path).drop(columns="voice")
+    prompts = ["prompt-v07-0.flac", "prompt-v07-1.flac", "spk1/prompt.wav"] * 2
+    table.assign(prompt=prompts).to_parquet(path, index=False)
+    _, _, voices = read_results(tmp_path / "out").errors(["AM-s0-1"])
+    assert voices == ["v07", "v07", "spk1/prompt.wav"]
+
+
+def test_intervals_are_todays_and_differences_are_to_the_teacher(grid, tmp_path):
+    add_work(grid, "AA-s0-0", [0, 1, 1])
+    add_cell(grid, "1to0", "front", "AA-s0-0", plan=("attention", "attention"))
+    out = tmp_path / "out"
+    publish(grid, out)
+    old = pd.read_csv(out / "cells.csv").assign(wer_corpus_low=-1.0, wer_difference_low=-1.0)
+    old.to_csv(out / "cells.csv", index=False)
+    cells = read_results(out).cells.set_index("work")
+    one = cells.loc["AM-s0-1"].iloc[0]
+    assert 0 < one["wer_corpus_low"] < 4 / 15 < one["wer_corpus_high"]
+    assert one["wer_difference"] == pytest.approx(2 / 15) and one["wer_difference_low"] != -1
+    assert cells.loc["MA-s0-2", "wer_difference"] == pytest.approx(2 / 9), "what both have"
+    assert np.isnan(cells.loc["AA-s0-0", "wer_difference"])
 
 
 def test_errors_are_of_the_shared_utterances_in_the_asked_order(grid, tmp_path):
     results = publish(grid, tmp_path / "out")
-    errors, words, prompts = results.errors(["MA-s0-2", "AM-s0-1", "MA-s0-2"])
+    errors, words, voices = results.errors(["MA-s0-2", "AM-s0-1", "MA-s0-2"])
     assert errors.tolist() == [[1, 2], [0, 1], [1, 2]]
-    assert words.tolist() == [4, 5] and prompts == ["p0.flac", "p0.flac"]
+    assert words.tolist() == [4, 5] and voices == ["v0", "v0"]
     with pytest.raises(InputError, match="no scored utterances of XX"):
         results.errors(["XX"])
 
@@ -109,6 +141,18 @@ def test_what_is_missing_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["results", "grid=x"])
     with pytest.raises(SystemExit, match="usage"):
         main()
+
+
+def test_every_ratio_of_the_code_is_drawn():
+    ratios = [ratio.replace(":", "to") for ratio in RATIOS]
+    cells = pd.DataFrame(
+        {"placement": "front", "ratio": ratios[::-1], "wer_corpus": 0.1, "ce": 2.5}
+    )
+    assert pivot(cells, "wer_corpus").columns.tolist() == ratios and "1to2" in ratios
+    figure, axes = plt.subplots()
+    ce_wer_scatter(axes, cells, "ce", "wer_corpus", "t")
+    assert sum(len(c.get_offsets()) for c in axes.collections) == len(ratios)
+    plt.close(figure)
 
 
 def test_the_heat_map_shows_the_table():

@@ -78,6 +78,7 @@ def test_utterance_noise_widens_the_interval():
     assert noisy.high - noisy.low > precise.high - precise.low
 
 
+@pytest.mark.slow
 def test_unrelated_ce_and_wer_are_not_called_related():
     hits = 0
     for seed in range(40):

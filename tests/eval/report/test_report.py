@@ -55,7 +55,7 @@ def page(tmp_path):
         store_system(tmp_path / "e", name, rows_of(fault), recipes=recipes, card=card, wav_hz=300)
     systems = read_evaluation(tmp_path / "e")
     base, other = systems
-    lines = [leaderboard_line(one.name, one.card, one.rows, tuple(one.recipes)) for one in systems]
+    lines = [leaderboard_line(one.name, one.card, one.rows) for one in systems]
     lines[1] = line_against(lines[1], other.rows, base.name, base.rows)
     metrics = tmp_path / "metrics.csv"
     metrics.write_text("step,loss,ce,val_loss\n10,3.0,2.0,\n20,2.5,1.5,\n20,,,2.4\n")

@@ -112,7 +112,8 @@ def old_evaluation(folder, name, n=3):
     """What evaluate.py left of a system before there was a store."""
     own = folder / name
     own.mkdir(parents=True)
-    (own / "scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(n)))
+    old = [row | {"detail": "no similarity: ValueError: too short"} for row in rows(n)]
+    (own / "scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in old))
     card = {"kind": "model", "source": "m", "model_sha256": "abc", "layer_plan": ["attention"]}
     (own / "system.json").write_text(json.dumps(card))
     protocol = {"profile": "f5", "language": "en", "asr": "a", "speaker": "g", "mos": None}
@@ -141,6 +142,7 @@ def test_old_results_are_refused_until_they_are_migrated_and_marked(tmp_path):
     )
     assert one.card["ce"] == 2.5 and one.speech["code"] == "unknown (migrated)"
     assert one.rows[0]["voice"] == "p"
+    assert one.rows[0]["failures"] == {"sim": "ValueError: too short"}
     (tmp_path / "e/teacher/scored.json").write_text("{ ha")
     assert migrate(tmp_path, QUIET) == 1, "what is migrated is not read again"
     with pytest.raises(InputError, match="no results of an older version"):
