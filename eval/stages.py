@@ -52,7 +52,8 @@ from eval.testset import Item, one_item, parse_shard, read_meta
 def items_of(s: Systems) -> tuple[Item, ...]:
     """The utterances that the systems are asked for."""
     if s.text is None:
-        return read_meta(s.testset.meta, s.limit)
+        words_only = isinstance(s, Metrics) and s.speaker is None and not names_of(s).models
+        return read_meta(s.testset.meta, s.limit, need_prompts=not words_only)
     if s.prompt is None:
         raise InputError("text= needs prompt=<file>, and prompt_text= unless cross_lingual=true")
     return one_item(s.text, s.prompt, s.prompt_text)

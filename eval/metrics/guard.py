@@ -44,7 +44,12 @@ class SpeechDetector(MetricModel):
 
 def guard_recipe() -> dict[str, Any]:
     """What decides that nobody speaks, or that a transcript goes round in circles."""
-    return {"detector": SpeechDetector().recipe, "code": code_sha256(__file__)}
+    return {"detector": SpeechDetector().recipe, "code": guard_code()}
+
+
+def guard_code() -> str:
+    """Hash of this file's rules."""
+    return code_sha256(__file__)
 
 
 def loops(transcript: str) -> bool:

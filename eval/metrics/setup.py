@@ -42,6 +42,6 @@ def set_up(settings: MetricSettings) -> Setup:
     names = (settings.asr,) if isinstance(settings.asr, str) else tuple(settings.asr)
     if not names or len(set(names)) < len(names):
         raise Unavailable(f"asr= names recognisers, each once; it is {list(names)}")
-    recognisers = {name: load_recogniser(name, settings) for name in names}
+    recognisers = {name: load_recogniser(name, settings, profile.beam_search) for name in names}
     speaker = load_speaker(settings.speaker, settings.device) if settings.speaker else None
     return Setup(settings, profile, recognisers, SpeechDetector(), speaker)

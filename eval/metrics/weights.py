@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
+import json
+import os
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 
 class Unavailable(RuntimeError):
@@ -20,9 +24,34 @@ def revision(location: str | Path, patterns: tuple[str, ...] = ()) -> str:
     files = [path] if path.is_file() else sorted({f for p in patterns for f in path.glob(p)})
     digest = hashlib.sha256()
     for file in files:
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+        digest.update(bytes.fromhex(file_sha256(file)))
     return digest.hexdigest()[:12] if files else "by-name"
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file, read once: kept by path, size and time of change in the user's cache folder."""
+    facts = path.stat()
+    name, stamp = str(path.resolve()), [facts.st_size, facts.st_mtime_ns]
+    notes = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mamtra/weights.json"
+    try:
+        known = json.loads(notes.read_text(encoding="utf-8"))
+        if known[name][:2] == stamp:
+            return str(known[name][2])
+    except (OSError, ValueError, KeyError, TypeError, IndexError):  # not there, or damaged
+        known = {}
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    _write_notes(notes, (known if isinstance(known, dict) else {}) | {name: [*stamp, found]})
+    return found
+
+
+def _write_notes(path: Path, content: dict[str, Any]) -> None:
+    """Whole or not at all; a folder that cannot be written costs time only."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+        os.replace(temporary, path)
 
 
 def tool(name: str) -> str:

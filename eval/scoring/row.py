@@ -123,8 +123,10 @@ def _hearings(
             transcript = scorers.cache.get(
                 transcript_key(label, audio, scorers),
                 audio.sha256,
-                lambda heard_by=recogniser: transcribe_long(
-                    wave, list(spans or ()), heard_by.transcribe
+                lambda heard_by=recogniser: (
+                    heard_by.transcribe(wave)
+                    if heard_by.whole_clips
+                    else transcribe_long(wave, list(spans or ()), heard_by.transcribe)
                 ),
             )
         except Unavailable:  # of the set-up, not of this row
@@ -143,9 +145,9 @@ def _hearings(
 
 def transcript_key(label: str, audio: Audio, scorers: Scorers) -> str:
     """The recogniser, and for a clip that is read in parts what cuts it."""
-    detector, key = scorers.setup.detector, scorers.setup.recognisers[label].key
-    parts = audio.duration_s > WINDOW_S and detector is not None
-    return f"{key}-{detector.key}" if parts and detector else key
+    detector, recogniser = scorers.setup.detector, scorers.setup.recognisers[label]
+    parts = audio.duration_s > WINDOW_S and not recogniser.whole_clips
+    return f"{recogniser.key}-{detector.key}" if parts and detector else recogniser.key
 
 
 def _add_flags(row: Row, audio: Audio, spans: tuple[Span, ...] | None) -> None:

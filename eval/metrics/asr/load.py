@@ -11,19 +11,30 @@ from eval.metrics.settings import MetricSettings
 from eval.metrics.weights import Unavailable
 
 VALID = (
-    "a size or folder for faster-whisper, openai:<size or file>, transformers:<name or folder>, "
+    "a size or folder for faster-whisper, openai:<size or file>, transformers:<folder or name@revision>, "
     "paraformer, paraformer:<folder>"
 )
 
 
-def load_recogniser(name: str, settings: MetricSettings) -> Recogniser:
-    """One of VALID. Raises Unavailable for a name, language or option that it does not know."""
+def load_recogniser(name: str, settings: MetricSettings, beam_search: bool = False) -> Recogniser:
+    """One of VALID. `beam_search`: English is decoded as F5-TTS does it.
+
+    Raises:
+        Unavailable: a name, language or option that is not known, or does not go with the recogniser.
+    """
     tool, colon, model = name.partition(":")
     language, device = settings.language, settings.device
+    faster = not colon and tool != "paraformer"
+    if beam_search and language == "en" and not faster:
+        raise Unavailable(
+            f"profile={settings.profile} hears English with the beam search of faster-whisper, not with "
+            f"asr={name}: asr=large-v3, or another profile"
+        )
+    _refuse_options(name, settings, faster, batches=faster or tool == "transformers")
     if tool == "openai" and model:
         return OpenAIWhisperASR(model, language, device)
     if tool == "transformers" and model:
-        return TransformersWhisperASR(model, language, device)
+        return TransformersWhisperASR(model, language, device, settings.asr_batch)
     if tool == "paraformer" and (model or not colon):
         if language != "zh":
             raise Unavailable("asr=paraformer reads Chinese only; for English choose a Whisper")
@@ -38,4 +49,21 @@ def load_recogniser(name: str, settings: MetricSettings) -> Recogniser:
         device=device,
         batch=settings.asr_batch,
         tokens_per_s=settings.asr_tokens_per_s,
+        beam_search=beam_search,
     )
+
+
+def _refuse_options(name: str, settings: MetricSettings, faster: bool, batches: bool) -> None:
+    """An option is obeyed or refused, never ignored."""
+    if settings.asr_batch > 1 and not batches:
+        raise Unavailable(
+            f"asr_batch={settings.asr_batch}: asr={name} reads one clip at a time; asr_batch=1, or a "
+            "faster-whisper size, or transformers:<name>"
+        )
+    if settings.asr_tokens_per_s is not None and not faster:
+        raise Unavailable(
+            f"asr_tokens_per_s={settings.asr_tokens_per_s:g}: only faster-whisper has such a limit, not "
+            f"asr={name}; asr_tokens_per_s=null"
+        )
+    if settings.asr_batch < 1:
+        raise Unavailable(f"asr_batch is at least 1, not {settings.asr_batch}")

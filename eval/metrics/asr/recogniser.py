@@ -15,10 +15,13 @@ class Recogniser(MetricModel):
 
     kind = "asr"
     batch = 1  # clips that `transcribe_batch` is to be given at once
+    whole_clips = False  # True: it is given clips of any length, and cuts them itself
 
     @abstractmethod
     def transcribe(self, wave: np.ndarray) -> str:
-        """(N,) float32 mono at 16 kHz, at most 30 s -> the raw transcript, "" when nothing was heard.
+        """(N,) float32 mono at 16 kHz -> the raw transcript, "" when nothing was heard.
+
+        At most 30 s, but for `whole_clips`.
 
         Raises:
             Unavailable: the weights cannot be had.

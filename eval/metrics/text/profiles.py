@@ -22,14 +22,13 @@ import string
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 from zhon.hanzi import punctuation as HANZI_PUNCTUATION
 
 from eval.metrics.text import open_tts
 from eval.metrics.text.open_tts import open_tts_words
-from eval.metrics.weights import Unavailable, code_sha256
+from eval.metrics.weights import Unavailable, code_sha256, tool
 
 LANGUAGES = ("en", "zh")
 MEAN, CORPUS = "utterance mean", "corpus"
@@ -67,7 +66,7 @@ class Profile:
     @property
     def recipe(self) -> dict[str, Any]:
         """What the words depend on besides the texts."""
-        packages = {name: version(name) for name in self.packages}
+        packages = {name: tool(name) for name in self.packages}
         code = code_sha256(__file__, open_tts.__file__)
         return {"name": self.name, "code": code, "packages": packages}
 

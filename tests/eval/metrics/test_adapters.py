@@ -14,7 +14,7 @@ from eval.metrics.mos.load import load_mos
 from eval.metrics.settings import word_error_settings
 from eval.metrics.speaker.load import load_speaker
 from eval.metrics.weights import Unavailable
-from eval.scoring.scorers import load_scorers
+from eval.scoring.scorers import scorers_of
 from eval.store.files import InputError
 
 
@@ -74,6 +74,10 @@ def test_a_folder_of_whisper_in_transformers(tmp_path, wave):
     asr = load_asr(f"transformers:{tmp_path}")
     first, second = asr.transcribe(wave), asr.transcribe(wave)
     assert isinstance(first, str) and first == second
+    several = load_asr(f"transformers:{tmp_path}", asr_batch=3)
+    waves = [wave, wave[: len(wave) // 2], np.zeros(100, np.float32)]
+    assert several.transcribe_batch(waves) == [asr.transcribe(one) for one in waves]
+    assert several.recipe["decoding"]["batched"] and several.key != asr.key
     with pytest.raises(RuntimeError, match="whisper-large-v3"):
         load_asr(f"transformers:{tmp_path}/none").transcribe(wave)
 
@@ -105,6 +109,52 @@ def test_whisper_hears_the_same_in_batches():
     assert asr.transcribe_batch(waves) == alone and all(len(text) > 10 for text in alone)
     assert asr.transcribe_batch(waves[::-1]) == alone[::-1]
     assert load_asr("tiny.en", asr_batch=8).key != asr.key
+
+
+def test_f5_hears_with_its_own_beam_search_and_says_so():
+    greedy, beams = (
+        load_asr("tiny.en"),
+        load_recogniser("tiny.en", word_error_settings("tiny.en", 1), True),
+    )
+    assert beams.recipe["decoding"]["beam_size"] == 5 and beams.recipe["decoding"]["fallback"]
+    assert beams.key != greedy.key and beams.whole_clips and not greedy.whole_clips
+    wave = soundfile.read(RECORDING[0], dtype="float32")[0]
+    theirs, _ = beams._loaded().transcribe(wave, beam_size=5, language="en")  # utils_eval.py
+    hypothesis = ""
+    for segment in theirs:
+        hypothesis = hypothesis + " " + segment.text
+    assert beams.transcribe(wave).split() == hypothesis.split()
+
+
+def test_without_cublas_a_gpu_says_what_to_install(monkeypatch):
+    def missing(*_, **__):
+        raise OSError("no such file")
+
+    monkeypatch.setattr("ctypes.CDLL", missing)
+    with pytest.raises(Unavailable, match=r"libcublas.so.12.*nvidia-cublas-cu12.*asr=transformers"):
+        load_asr("tiny.en", device="cuda:0").check()
+
+
+def test_every_model_goes_to_the_device_that_is_asked(tmp_path):
+    weights = tmp_path / "w.pth"
+    weights.write_bytes(b"")
+    names = ["ge2e", "ecapa", f"wavlm:{weights}"]
+    models = [load_speaker(name, "cuda:1") for name in names]
+    models += [load_mos(name, "cuda:1") for name in ("distillmos", "utmos22")]
+    models += [load_asr(name, device="cuda:1") for name in ("openai:tiny.en", "transformers:a/b@c")]
+    assert {model.device for model in models} == {"cuda:1"}
+    asr = load_asr("tiny.en", device="cuda:1")
+    assert (asr.device, asr.device_index, asr.compute_type) == ("cuda", 1, "float16")
+    assert (
+        load_asr("transformers:a/b@c", device="cuda:1").recipe["decoding"]["precision"] == "float16"
+    )
+
+
+def test_a_name_on_the_hub_is_of_one_revision():
+    recipe = load_asr("transformers:openai/whisper-large-v3").recipe
+    assert recipe["weights"] == "06f233fe06e710322aca913c1bc4249a0d71fce1"
+    other = load_asr("transformers:openai/whisper-large-v3@main").recipe
+    assert other["weights"] == "main" and other["decoding"]["precision"] == "float32"
 
 
 def test_models_of_like_names_have_keys_of_their_own():
@@ -188,6 +238,19 @@ def test_ge2e_tells_voices_apart_and_ignores_company():
         ({"asr": "tiny.en", "language": "zh"}, "asr=paraformer"),
         ({"asr": "tini.en"}, r"unknown Whisper 'tini.en'; valid: .*tiny.en, "),
         ({"asr": "opena:tiny"}, "unknown recogniser 'opena:tiny'; valid: .*openai:<size or file>"),
+        ({"asr": "/none/model"}, "unknown Whisper '/none/model'; valid: asr=<a folder"),
+        ({"asr": "transformers:/none"}, "no such folder"),
+        ({"asr": "transformers:some/whisper"}, r"some/whisper@<commit or tag>"),
+        ({"asr": "openai:tiny.en", "asr_batch": 8}, "asr_batch=8: asr=openai:tiny.en reads one"),
+        ({"asr": ("tiny.en", "openai:tiny.en"), "asr_batch": 8}, "asr=openai:tiny.en reads one"),
+        ({"asr": "paraformer", "language": "zh", "asr_batch": 2}, "asr=paraformer reads one clip"),
+        (
+            {"asr": "openai:tiny.en", "asr_tokens_per_s": 20.0},
+            "only faster-whisper has such a limit",
+        ),
+        ({"asr_batch": 0}, "at least 1, not 0"),
+        ({"asr": "openai:tiny.en", "profile": "f5"}, "asr=large-v3, or another profile"),
+        ({"profile": "f5", "asr_batch": 8}, "asr_batch=1 asr_tokens_per_s=null"),
         ({"asr": "openai:tini"}, "no openai-whisper model 'tini'.*tiny.en"),
         ({"asr": ("tiny.en", "tiny.en")}, "each once"),
         ({"asr": ()}, "names recognisers"),
@@ -202,9 +265,9 @@ def test_ge2e_tells_voices_apart_and_ignores_company():
 )
 def test_what_is_wrong_with_the_settings_shows_before_anything_runs(tmp_path, given, message):
     with pytest.raises(InputError, match=message):
-        load_scorers(replace(word_error_settings("tiny.en", 1), **given), tmp_path)
+        scorers_of(replace(word_error_settings("tiny.en", 1), **given), tmp_path)
 
 
 def test_none_leaves_a_metric_out(tmp_path):
-    scorers = load_scorers(word_error_settings("tiny.en", 1), tmp_path)
+    scorers = scorers_of(word_error_settings("tiny.en", 1), tmp_path)
     assert not {"sim", "mos"} & set(scorers.recipes()) and "wer" in scorers.recipes()

@@ -1,5 +1,6 @@
 """Scoring with counting stand-ins for the metric models: statuses, caching, isolation of faults."""
 
+import io
 import json
 import sqlite3
 from dataclasses import replace
@@ -7,15 +8,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
+from rich.console import Console
 
 from eval.metrics.guard import SpeechDetector
 from eval.metrics.speaker.ge2e import GE2ESpeaker
 from eval.metrics.speaker.similarity import PromptSimilarity
 from eval.metrics.weights import Unavailable
 from eval.scoring.row import STATUSES
+from eval.scoring.score import score
+from eval.store.database import Store
 from eval.store.files import InputError
 from tests.eval.scored_world import (
     RATE_HZ,
+    RECIPE,
     BatchASR,
     CountingASR,
     items,
@@ -308,3 +313,35 @@ def test_the_voice_of_the_list_is_the_cluster(world):
     assert run(world, items(world))[0][1]["voice"] == str(world / "high.wav")
     alone = [replace(item, prompt_wav=None) for item in items(world)]
     assert [row["voice"] for row in run(world, alone)[0]] == ["a", "b", "c"]
+
+
+class WholeClips(CountingASR):
+    whole_clips = True
+
+
+def test_a_recogniser_with_windows_of_its_own_is_given_the_whole_clip(world):
+    soundfile.write(world / "out/wavs/a.wav", tone(200, 61.0), RATE_HZ)
+    parts, whole = CountingASR(), WholeClips(name="whole")
+    rows, _ = run(world, items(world, "a"), (parts, whole))
+    assert (parts.calls, whole.calls) == (3, 1) and rows[0]["flags"] == ["long"]
+    recipes = stand_ins(world, whole).recipes()["wer"], stand_ins(world).recipes()["wer"]
+    assert recipes[0]["long_clips"] == "the recogniser's own windows"
+    assert "first 30 s" in recipes[1]["long_clips"]["rule"] and "scipy" in str(recipes[1]["audio"])
+
+
+def test_markup_in_names_and_paths_is_printed_as_it_is(world):
+    """Brackets mean something to the console; a closing one without its opening raises."""
+    odd = world / "[hifi] [/x]\u00a0'q'"
+    odd.mkdir(parents=True)
+    soundfile.write(odd / "b.wav", np.zeros(10), RATE_HZ)
+    these = [replace(item, prompt_wav=odd / "b.wav") for item in items(world)]
+    console = Console(record=True, width=400, file=io.StringIO())
+    store = Store(world / "out")
+    store.put_system("[/s]", RECIPE, {"kind": "wavs", "source": str(world / "out/wavs")})
+    made = {"speech_recipe": RECIPE, "test_set": "list", "seed": 0, "name": "[/s]"}
+    asr = BatchASR(fails=True)
+    score(these, world / "out/wavs", store, stand_ins(world, asr), console=console, **made)
+    store.close()
+    text = console.export_text()
+    assert "3 rows have no sim" in text and str(odd / "b.wav") in text and "[/s]: 3 rows" in text
+    assert "out of [/memory]" in text
