@@ -22,7 +22,10 @@ UNKNOWN = "unknown (migrated)"
 # Rows of before have none of these.
 ADDED: Mapping[str, Any] = {"fault_class": None, "lufs": None, "words_per_s": None, "hearings": {}}
 METRICS = {"sim": "speaker", "mos": "mos"}
-FAILURES = {"no similarity: ": "sim", "no MOS: ": "mos"}  # how their `detail` begins, and of which metric
+FAILURES = {
+    "no similarity: ": "sim",
+    "no MOS: ": "mos",
+}  # how their `detail` begins, and of which metric
 
 
 def migrate(results: Path, console: Console) -> int:

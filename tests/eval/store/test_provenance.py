@@ -62,30 +62,26 @@ def spoken(folder: Path, voice: Voice) -> Store:
 def test_rows_of_one_recogniser_are_never_labelled_as_anothers(world):
     """A run that was stopped after it had said what it would score with."""
 
-    class Another(CountingASR):
-        key = "asr-another"
-
+    class Stopped(CountingASR):
         def transcribe(self, wave):
             raise KeyboardInterrupt
 
     run(world, items(world))
     with pytest.raises(KeyboardInterrupt):
-        run(world, items(world), Another())
+        run(world, items(world), Stopped(name="another"))
     [one] = read_evaluation(world / "out")
-    assert one.recipes["wer"]["asr"] == CountingASR.key
+    assert one.recipes["wer"]["recogniser"] == CountingASR().recipe
 
 
 def test_a_sharded_run_does_not_keep_the_rows_of_a_former_one(world):
-    class Another(CountingASR):
-        key = "asr-another"
-
+    another = CountingASR(name="another")
     run(world, items(world))
-    run(world, items(world), Another(), shard=(0, 2))
-    with pytest.raises(InputError, match=r"asr: asr-(another|counting) and asr-(another|counting)"):
+    run(world, items(world), another, shard=(0, 2))
+    with pytest.raises(InputError, match=r"recogniser\.tool: \w+ and \w+"):
         stored(world)
-    run(world, items(world), Another(), shard=(1, 2))
+    run(world, items(world), another, shard=(1, 2))
     [one] = read_evaluation(world / "out")
-    assert one.recipes["wer"]["asr"] == "asr-another"
+    assert one.recipes["wer"]["recogniser"] == another.recipe
 
 
 def test_wavs_of_one_seed_do_not_become_anothers(tmp_path):
