@@ -110,7 +110,7 @@ def test_the_core_is_what_mamtra_imports():
         (("importance.py",), ("train", "eval")),
         (("data/corpus/build.py", "data/tokenise.py"), ("corpus",)),
         (("data/tokenise_speech.py", "data/test_lists.py"), ("train",)),
-        (("studies/results.py", "studies/figures.py"), ("train", "eval")),
+        (("studies/grid.py", "studies/results.py", "studies/figures.py"), ("eval",)),
     ],
 )
 def test_an_extra_has_what_its_commands_load(files, extras):
