@@ -49,7 +49,6 @@ from settings.training import (
     TeacherSettings,
     VocoderSettings,
 )
-from studies.grid import Cell, axes, check_version, refuse_cell, run_cell, stages, sweep_size
 
 Run = tuple[LanguageModelModule, TokenDataModule]
 Build = Callable[[], Run]
@@ -184,6 +183,9 @@ def train_vocoder(s: VocoderSettings, own: Mapping[str, Any]) -> None:
 
 def sweep_cell(s: CellSettings, own: Mapping[str, Any]) -> None:
     """task=cell: `studies.grid` trains and evaluates it in processes of their own."""
+    # Here, because a grid is scored and so needs the [eval] extra; training alone does not.
+    from studies.grid import Cell, axes, check_version, refuse_cell, run_cell, stages, sweep_size
+
     job, grid = HydraConfig.get(), s.run
     given, total = tuple(job.overrides.task), sweep_size(job.sweeper.get("params") or {}, sys.argv)
     one = Cell(s.ratio, s.placement, s.seed, axes(given), (), {})

@@ -1,6 +1,7 @@
 """The command line of train.py, in a folder of its own, on a tiny teacher and corpus."""
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from mamtra.backbone.sizes import BackboneSizes
 from mamtra.lm.checkpoint import load_lm, save_lm
 from mamtra.lm.speech_lm import SpeechLM
 from mamtra.text.characters import CharacterTokenizer
-from train import main
+from train import main, share_checkout
 
 ROOT = Path(__file__).parents[1]
 CODES = 11
@@ -159,3 +160,17 @@ def test_a_missing_cosyvoice_folder_is_named(train, assets):
     with pytest.raises(SystemExit, match=r"nowhere/llm\.pt does not exist"):
         tokens = f"paths.tokens={assets}/tokens.parquet"
         train("experiment=cosyvoice2_explore", "trainer=cpu", "paths.cosyvoice2=nowhere", tokens)
+
+
+def test_jobs_of_launchers_find_the_checkout(monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    share_checkout()
+    share_checkout()  # once is enough
+    assert os.environ["PYTHONPATH"] == os.pathsep.join([str(ROOT), "/elsewhere"])
+    command = [
+        sys.executable,
+        "-S",
+        "-c",
+        "import importlib.util as u; u.find_spec('tasks').origin",
+    ]
+    assert subprocess.run(command, cwd=tmp_path).returncode == 0
