@@ -40,7 +40,6 @@ def scored_row(utterance: str, **changes) -> dict:
         "detail": "",
         "failures": {},
         "flags": [],
-        "failures": {},
         "prompt": "voices/a/prompt.wav",
         "voice": "a",
         "text": "one two three four",
