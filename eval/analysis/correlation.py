@@ -70,8 +70,6 @@ def correlation_intervals(
 ) -> dict[str, Interval]:
     """Correlations of CE and corpus WER with percentile bootstrap intervals over cells and voices.
 
-    Coverage of few voices matters little here: what a voice changes, it changes for every cell alike.
-
     Args:
         ce: (C,) cross-entropy of each cell.
         errors: (C, U) word errors of each cell and utterance.

@@ -33,7 +33,7 @@ class Measure:
     """A number of a system.
 
     name: in CSV. metric: key of the recipe that its values depend on.
-    header, form, scale: in tables; `form` formats `scale` times the value, `gap_form` a difference.
+    header, form, scale: in tables; `form` formats `scale` times the value.
     better: which way is better, None where neither is.
     kind: a rate is not negative and has its interval on a logarithmic scale; a share is of utterances.
     value: of a row, None where it has none.
