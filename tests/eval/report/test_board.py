@@ -101,7 +101,7 @@ def test_another_encoder_costs_its_own_column_only(tmp_path):
     columns = {column.header: column for column in further_columns(group)}
     names = [entry.one.name for entry in group.entries]
     for tool, whose in (("ge2e", {"base", "same"}), ("wavlm", {"other"})):
-        [column] = [column for h, column in columns.items() if "SIM" in h and tool in h]
+        [column] = [column for h, column in columns.items() if h == f"SIM ({tool})"]
         valued = (cell.value is not None for cell in column.cells)
         assert {name for name, has in zip(names, valued, strict=True) if has} == whose
     assert "MOS" in columns, "its recipe is one"
