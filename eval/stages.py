@@ -20,7 +20,7 @@ from eval.analysis.compare import compare
 from eval.efficiency.stage import efficiency
 from eval.listening.page import write_test
 from eval.listening.ratings import analyse
-from eval.report.board import write_board
+from eval.report.board.board import write_board
 from eval.report.evaluation import check_baseline, report
 from eval.scoring.score import score
 from eval.scoring.scorers import Scorers, load_scorers

@@ -14,10 +14,10 @@ from typing import Any
 from markupsafe import Markup
 
 from eval.analysis.summary import Line
-from eval.report.board_columns import bar, bar_top
+from eval.report.board.columns import bar, bar_top
+from eval.report.board.groups import headline_of
 from eval.report.columns import caption, columns_for, to_csv, to_markdown
 from eval.report.faults import NAMES, classes_of, shares
-from eval.report.groups import headline_of
 from eval.report.heard import heard
 from eval.report.html import environment
 from eval.report.recipes import facts_of

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from eval.efficiency.measure import TimedModel, measure
 from eval.efficiency.stage import efficiency_table, machine_text
-from eval.report.board import measurements, write_board
+from eval.report.board.board import measurements, write_board
 from eval.settings import Efficiency
 from eval.stages import run_efficiency
 from eval.store.files import InputError

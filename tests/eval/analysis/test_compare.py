@@ -15,7 +15,7 @@ from eval.analysis.comparison import AS_GOOD, BETTER, OPEN, WORSE
 from eval.analysis.measures import WER
 from eval.store.evaluations import Evaluated
 from eval.store.files import InputError
-from tests.eval.analysis.voices_world import row
+from tests.eval.analysis.score_rows import row
 
 WORDS, UTTERANCES, VOICES = 8, 200, 10
 WER_RECIPE = {"asr": "tiny.en", "profile": "seedtts"}

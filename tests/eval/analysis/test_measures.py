@@ -4,7 +4,7 @@ import pytest
 
 from eval.analysis.measures import MEASURES, WER, caveat, measures_of, voices_of
 from eval.metrics.registry import METRICS
-from tests.eval.analysis.voices_world import row
+from tests.eval.analysis.score_rows import row
 
 BY_NAME = {measure.name: measure for measure in MEASURES}
 

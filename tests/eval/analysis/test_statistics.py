@@ -14,7 +14,7 @@ from eval.analysis.statistics import (
     rate_interval,
     share_interval,
 )
-from tests.eval.analysis.voices_world import World
+from studies.coverage import World
 
 TEN = [f"v{i}" for i in range(10)]
 

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from eval.analysis.summary import adjusted, coverage, leaderboard_line, line_against
 from eval.metrics.faults import FAULT_CLASSES
-from tests.eval.analysis.voices_world import row
+from tests.eval.analysis.score_rows import row
 
 
 def rows(count=40, errors=lambda i: i % 3 == 0, **changes):

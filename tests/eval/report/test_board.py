@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from eval.report.board import write_board
-from eval.report.board_columns import further_columns, headline_columns
-from eval.report.groups import make_groups
-from eval.report.ratio_grid import grid_pictures
+from eval.report.board.board import write_board
+from eval.report.board.columns import further_columns, headline_columns
+from eval.report.board.groups import make_groups
+from eval.report.board.ratio_grid import grid_pictures
 from eval.store.evaluations import find_evaluations
 from eval.store.files import InputError, write_json
 from tests.browser import in_browser

@@ -16,7 +16,7 @@ from eval.report.columns import (
     to_csv,
     to_markdown,
 )
-from tests.eval.analysis.voices_world import row
+from tests.eval.analysis.score_rows import row
 
 
 def rows(extra=0, voices=10, **changes):

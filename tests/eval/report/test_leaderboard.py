@@ -3,7 +3,7 @@
 import pytest
 
 from eval.analysis.summary import leaderboard_line
-from tests.eval.analysis.voices_world import row as score_row
+from tests.eval.analysis.score_rows import row as score_row
 
 
 def test_one_loop_of_224_words_moves_the_mean_by_two_and_a_half_points():

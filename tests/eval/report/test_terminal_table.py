@@ -8,7 +8,7 @@ from rich.console import Console
 from eval.analysis.statistics import Difference, Interval
 from eval.analysis.summary import Line, leaderboard_line
 from eval.report.terminal import leaderboard_table
-from tests.eval.analysis.voices_world import row
+from tests.eval.analysis.score_rows import row
 
 
 def line(system: str, **changes) -> Line:

@@ -81,6 +81,7 @@ def _write(folder, name):
         put_evaluation(folder, name, rows(20))
 
 
+@pytest.mark.slow
 def test_processes_take_turns(tmp_path):
     context = multiprocessing.get_context("spawn")
     put_evaluation(tmp_path, "first", rows())

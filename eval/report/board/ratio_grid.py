@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from eval.report.groups import Group
+from eval.report.board.groups import Group
 from mamtra.backbone.layer_plan import PLACEMENTS, RATIOS
 
 _RATIOS = "|".join(ratio.replace(":", "to") for ratio in RATIOS)

@@ -14,8 +14,8 @@ import numpy as np
 
 from eval.analysis.measures import Measure
 from eval.analysis.statistics import Difference, Interval
+from eval.report.board.groups import Entry, Group
 from eval.report.columns import DETAILS
-from eval.report.groups import Entry, Group
 from eval.report.recipes import distinct_recipes
 from eval.store.files import sha256_json
 

@@ -20,13 +20,13 @@ from rich.console import Console
 
 from eval.analysis.lengths import length_bins, slope_of
 from eval.efficiency.stage import COLUMNS, FILE, efficiency_cells, machine_text
-from eval.report.board_columns import bar, bar_top, further_columns, headline_columns
+from eval.report.board.columns import bar, bar_top, further_columns, headline_columns
+from eval.report.board.groups import Group, make_groups
+from eval.report.board.ratio_grid import grid_pictures
 from eval.report.columns import caption
 from eval.report.faults import NAMES, classes_of, shares
-from eval.report.groups import Group, make_groups
 from eval.report.heard import Heard, heard
 from eval.report.html import environment
-from eval.report.ratio_grid import grid_pictures
 from eval.report.recipes import distinct_recipes, facts_of, profile_of, tool_of
 from eval.store.evaluations import Evaluated, find_evaluations
 from eval.store.files import read_json, sha256_json, write_text

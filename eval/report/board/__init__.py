@@ -1,0 +1,1 @@
+"""The board: static pages of finished evaluations."""
