@@ -17,7 +17,7 @@ from eval.store.files import InputError
 from eval.store.manifest import REPOSITORY
 from mamtra.tts import Synthesizer
 from settings import SettingsError, typed_settings
-from tests.eval.stored import put_evaluation
+from tests.eval.made_up import scored_row, store_system
 
 
 class Clock:
@@ -167,11 +167,7 @@ def test_the_table_keeps_names_and_numbers_in_80_characters():
 
 
 def test_the_board_shows_it(tmp_path):
-    row = {"utterance": "u", "prompt": "p", "status": "ok", "text": "t", "transcript": "t"}
-    row |= {"substitutions": 0, "deletions": 0, "insertions": 0, "reference_words": 1, "wer": 0.0}
-    row |= dict.fromkeys(("sim_prompt", "sim_other", "sim_recording", "mos", "n_tokens", "lm_s"))
-    row |= {"flags": [], "rtf": None, "hit_max": None, "duration_s": 1.0, "guarded_errors": 0}
-    put_evaluation(tmp_path / "results", "a", [row | {"detail": ""}])
+    store_system(tmp_path / "results", "a", [scored_row("u")])
     row = {"system": "a<b", "context": 256, "first_token_s": 0.1, "tokens_per_s": 100.0}
     row |= {"tokens_per_s_low": 90.0, "tokens_per_s_high": 110.0, "lm_rtf": 0.3, "codec_rtf": 0.1}
     row |= {"state_bytes": 1000, "peak_allocated_bytes": None}
