@@ -93,6 +93,20 @@ def _save_weights(path: Path, module: torch.nn.Module) -> None:
     os.replace(partial, path)
 
 
+def read_network(path: Path) -> dict[str, torch.Tensor]:
+    """Weights of a codec network, in fp32, from a run's `network.safetensors` or an exported codec.
+
+    Raises FileNotFoundError.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: training.init names weights to start from")
+    stored = load_file(path)
+    exported = {
+        k.removeprefix("network."): v for k, v in stored.items() if k.startswith("network.")
+    }
+    return {name: tensor.float() for name, tensor in (exported or stored).items()}
+
+
 def fit_codec(
     run: Path,
     train: Any,
@@ -105,22 +119,31 @@ def fit_codec(
     ctc_weight: float,
     precision: str,
     accelerator: str,
+    phone_weight: float = 0.0,
+    n_phones: int = 0,
+    init: str | None = None,
 ) -> Path:
     """Tokenizer and decoder; returns `<run>/network.safetensors`, beside it `recogniser.safetensors`.
 
     train: endless batches with a `start_step`, as `data.codec_batches` makes them; valid: fixed ones.
+    init: a `network.safetensors` or the `codec.safetensors` of an exported codec to start from.
     """
     out = run / "network.safetensors"
     if out.exists():
         print(f"{out} is complete; nothing to do")
         return out
+    codec = CodecNetwork(**network)
+    if init:
+        codec.load_state_dict(read_network(Path(init)))
     module = CodecModule(
-        CodecNetwork(**network),
+        codec,
         CharacterTokenizer().vocab_size,
         lr=lr,
         max_steps=steps,
         adversarial_from=adversarial_from,
         ctc_weight=ctc_weight,
+        phone_weight=phone_weight,
+        n_phones=n_phones,
     )
     _fit(module, train, valid, run, steps, precision, accelerator)
     _save_weights(run / "recogniser.safetensors", module.recogniser)
