@@ -36,6 +36,7 @@ from mamtra.backbone.sizes import BackboneSizes
 from mamtra.lm.checkpoint import load_lm, read_description
 from mamtra.lm.speech_lm import SpeechLM
 from mamtra.text.characters import CharacterTokenizer
+from mamtra.text.phonemes import PhonemeTokenizer
 from mamtra.text.qwen import QwenTokenizer
 from mamtra.transfer.cosyvoice2 import SIZES, read_llm_pt
 from mamtra.transfer.report import TransferReport
@@ -45,6 +46,7 @@ from mamtra.transfer.student import LAYERWISE, build_student
 Run = tuple[LanguageModelModule, TokenDataModule]
 TOKENIZERS = {
     "characters": lambda s: CharacterTokenizer(),
+    "phonemes": lambda s: PhonemeTokenizer(),
     "qwen": lambda s: QwenTokenizer(s["paths"]["cosyvoice2"]),
 }
 

@@ -93,17 +93,15 @@ def _save_weights(path: Path, module: torch.nn.Module) -> None:
     os.replace(partial, path)
 
 
-def read_network(path: Path) -> dict[str, torch.Tensor]:
-    """Weights of a codec network, in fp32, from a run's `network.safetensors` or an exported codec.
+def read_part(path: Path, prefix: str) -> dict[str, torch.Tensor]:
+    """Weights in fp32: of an exported codec those behind `prefix`, of a run's file all.
 
     Raises FileNotFoundError.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: training.init names weights to start from")
     stored = load_file(path)
-    exported = {
-        k.removeprefix("network."): v for k, v in stored.items() if k.startswith("network.")
-    }
+    exported = {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
     return {name: tensor.float() for name, tensor in (exported or stored).items()}
 
 
@@ -134,7 +132,7 @@ def fit_codec(
         return out
     codec = CodecNetwork(**network)
     if init:
-        codec.load_state_dict(read_network(Path(init)))
+        codec.load_state_dict(read_part(Path(init), "network."))
     module = CodecModule(
         codec,
         CharacterTokenizer().vocab_size,
@@ -165,9 +163,12 @@ def fit_vocoder(
     precision: str,
     accelerator: str,
     provenance: dict[str, Any],
+    text: str = "characters",
+    init: str | None = None,
 ) -> Path:
     """The vocoder, from frames of real speech; returns its weights' path.
 
+    init: an exported codec's weights, whose vocoder to start from. text: see `save_codec`.
     With the codec network at hand it also exports `<run>/codec`, which `mamtra.speech.load_codec` reads.
     """
     out = run / "vocoder.safetensors"
@@ -176,6 +177,8 @@ def fit_vocoder(
         print(f"{out} is complete; nothing to train")
         model.load_state_dict(load_file(out))
     else:
+        if init:
+            model.load_state_dict(read_part(Path(init), "vocoder."))
         module = VocoderModule(model, lr=lr, max_steps=steps, adversarial_from=adversarial_from)
         _fit(module, train, [], run, steps, precision, accelerator)
         _save_weights(out, model)
@@ -185,6 +188,6 @@ def fit_vocoder(
     codec = CodecNetwork(**network)
     codec.load_state_dict(load_file(codec_weights))
     sizes = {"network": network, "vocoder": vocoder}
-    save_codec(run / "codec", MiniCodec(codec, model), sizes, provenance)
+    save_codec(run / "codec", MiniCodec(codec, model), sizes, provenance, text)
     print(f"codec -> {run / 'codec'}")
     return out

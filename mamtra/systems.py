@@ -1,6 +1,6 @@
 """The two systems behind one set of classes, told apart by what lies in a folder.
 
-mini        codec.safetensors and codec.json (assets/mini): characters in, 16 kHz out
+mini        codec.safetensors and codec.json (assets/mini): characters or phonemes in, 16 kHz out
 cosyvoice2  the public folder CosyVoice2-0.5B: Qwen2 tokens in, 24 kHz out
 """
 
@@ -14,8 +14,10 @@ import torch
 from mamtra.speech import load_codec
 from mamtra.speech.base import SpeechCodec
 from mamtra.speech.cosyvoice2 import FLOW, SPEAKER, VOCODER, load_cosyvoice2
+from mamtra.speech.mini_codec import read_text_name
 from mamtra.speech.s3 import ONNX_FILE, TORCH_FILE
 from mamtra.text.characters import CharacterTokenizer
+from mamtra.text.phonemes import PhonemeTokenizer
 from mamtra.text.qwen import QwenTokenizer
 
 
@@ -56,11 +58,29 @@ class SpeechSystem:
         return [folder / name for name in self.files if (folder / name).is_file()]
 
 
+MINI_TEXTS: Mapping[str, Callable[[], TextFrontend]] = {
+    "characters": CharacterTokenizer,
+    "phonemes": PhonemeTokenizer,
+}
+
+
+def mini_text(folder: Path) -> TextFrontend:
+    """The tokenizer that `codec.json` names, that of the language models made for its codec.
+
+    Raises FileNotFoundError without the file and ValueError for a name that is not one of MINI_TEXTS.
+    """
+    name = read_text_name(folder)
+    if name not in MINI_TEXTS:
+        known = ", ".join(MINI_TEXTS)
+        raise ValueError(f"{folder}: codec.json names the text {name!r}; known are {known}")
+    return MINI_TEXTS[name]()
+
+
 MINI = SpeechSystem(
     "mini",
     ("codec.safetensors", "codec.json"),
     lambda folder, device: load_codec(folder),
-    lambda folder: CharacterTokenizer(),
+    mini_text,
 )
 COSYVOICE2 = SpeechSystem(
     "cosyvoice2",
