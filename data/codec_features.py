@@ -110,11 +110,13 @@ def prepare(corpus: Path, workers: int = 2) -> CodecCorpus:
         )
     table = pd.read_csv(manifest)
     parts = sorted((corpus / "features").glob("part-*/index.csv"))
-    done = {name for part in parts for name in pd.read_csv(part)["utterance"]}
+    before = [pd.read_csv(part) for part in parts]
+    done = {name for rows in before for name in rows["utterance"]}
+    heard = {voice for rows in before for voice in rows["voice"]}
     missing = table[~table["utterance"].isin(done)].reset_index(drop=True)
     if len(missing):
         folder = corpus / "features" / f"part-{len(parts):03d}"
-        _compute(corpus, missing, folder, workers)
+        _compute(corpus, missing, folder, workers, heard)
         parts.append(folder / "index.csv")
     return _open([part.parent for part in parts])
 
@@ -156,7 +158,10 @@ def _write_phones(corpus: Path, index: pd.DataFrame, folder: Path) -> None:
     np.save(folder / "phones.npy", np.concatenate(labels))
 
 
-def _compute(corpus: Path, table: pd.DataFrame, folder: Path, workers: int) -> None:
+def _compute(
+    corpus: Path, table: pd.DataFrame, folder: Path, workers: int, heard: set[str]
+) -> None:
+    """Features of the recordings in `table`, and embeddings of its voices that are not in `heard`."""
     folder.mkdir(parents=True, exist_ok=True)
     samples = (np.ceil(table["duration_s"] * SAMPLE_RATE_HZ / ALIGN) * ALIGN).astype(int)
     frames = samples // HOP
@@ -191,6 +196,7 @@ def _compute(corpus: Path, table: pd.DataFrame, folder: Path, workers: int) -> N
         groups = {
             voice: [corpus / w for w in rows["wav"].iloc[:EMBEDDINGS_PER_VOICE]]
             for voice, rows in index.groupby("voice")
+            if voice not in heard
         }
         embedded = track(
             zip(groups, pool.map(_embed, groups.values()), strict=True),
