@@ -17,6 +17,7 @@ from lightning_modules.codec import CodecModule, stretch_frequency
 from mamtra.speech import load_codec
 from mamtra.speech.codec import CodecNetwork
 from mamtra.speech.features import HOP, SAMPLE_RATE_HZ, log_mel
+from mamtra.speech.mini_codec import read_text_name
 from mamtra.speech.recogniser import per_phone_weights
 from mamtra.text.characters import CharacterTokenizer
 from train import main
@@ -209,6 +210,29 @@ def test_codec_then_vocoder_export_a_codec_that_loads(corpus, tmp_path, capsys):
     assert out.exists()
     fit(tmp_path, steps=30)
     assert "nothing to do" in capsys.readouterr().out
+
+
+def test_a_vocoder_goes_on_from_an_exported_codec_and_names_its_text(corpus, tmp_path):
+    settings = {
+        "train": CropBatches(corpus, "train", rows=2, frames=16),
+        "network": NETWORK,
+        "vocoder": VOCODER,
+        "codec_weights": fit(tmp_path, steps=2),
+        "steps": 1,
+        "adversarial_from": 4,
+        "precision": "32-true",
+        "accelerator": "cpu",
+        "provenance": {},
+    }
+    runs.fit_vocoder(run=tmp_path / "first", lr=1e-3, **settings)
+    exported = tmp_path / "first" / "codec"
+    assert read_text_name(exported) == "characters"
+    options = {"init": str(exported / "codec.safetensors"), "text": "phonemes"}
+    runs.fit_vocoder(run=tmp_path / "second", lr=0.0, **settings, **options)
+    before = load_codec(exported).vocoder.state_dict()
+    after = load_codec(tmp_path / "second" / "codec").vocoder.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert read_text_name(tmp_path / "second" / "codec") == "phonemes"
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Phonemes of words and sentences; pieces of long texts."""
 
+import string
 import sys
 
 import pytest
@@ -23,6 +24,13 @@ def test_a_sentence_in_phonemes(tokenizer):
 
 def test_letters_are_spelled(tokenizer):
     assert tokenizer.decode(tokenizer.encode("plan B")) == "P L AE1 N | B IY1 ."
+
+
+def test_every_letter_has_a_name_and_every_pronunciation_is_made_of_symbols():
+    assert all(lexicon.pronounce(letter) for letter in string.ascii_uppercase)
+    used = {phone for phones in lexicon.dictionary().values() for phone in phones}
+    used |= {phone for chunk in shipped_model().chunks for phone in chunk}
+    assert used <= set(SYMBOLS)
 
 
 @pytest.mark.parametrize(
