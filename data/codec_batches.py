@@ -12,16 +12,22 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import IterableDataset
 
 from data.codec_features import CodecCorpus, prepare
+from data.corpus.phoneme_times import IGNORE
 from mamtra.speech.batch import CodecBatch
 from mamtra.speech.features import F0_CENTRE_HZ, HOP, normalise
 from mamtra.text.characters import CharacterTokenizer
 
 
 def _frames(corpus: CodecCorpus, first: int, count: int) -> tuple[torch.Tensor, ...]:
+    """Mels (F, M), log f0, voicing and phonemes, each (F,), of `count` frames from `first` on."""
     mel = torch.from_numpy(np.asarray(corpus.mel[first : first + count], dtype=np.float32))
     f0 = torch.from_numpy(np.asarray(corpus.f0[first : first + count]).copy())
     voiced = (f0 > 0).float()
-    return normalise(mel), torch.from_numpy(_bridged_log_f0(f0.numpy())), voiced
+    if corpus.phones is None:
+        phones = torch.full((count,), IGNORE)
+    else:
+        phones = torch.from_numpy(corpus.phones[first : first + count].astype(np.int64))
+    return normalise(mel), torch.from_numpy(_bridged_log_f0(f0.numpy())), voiced, phones
 
 
 def _bridged_log_f0(f0: np.ndarray) -> np.ndarray:
@@ -77,8 +83,9 @@ class RecordingBatches(IterableDataset[CodecBatch]):
         """Collates the recordings of rows `numbers`; shapes as in CodecBatch."""
         rows = self.rows.iloc[numbers]
         parts = [_frames(self.corpus, r.first_frame, r.n_frames) for r in rows.itertuples()]
-        mel, log_f0, voiced = (
-            pad_sequence(list(p), batch_first=True) for p in zip(*parts, strict=True)
+        mel, log_f0, voiced, phones = (
+            pad_sequence(list(p), batch_first=True, padding_value=fill)
+            for p, fill in zip(zip(*parts, strict=True), (0, 0, 0, IGNORE), strict=True)
         )
         lengths = torch.tensor(rows["n_frames"].to_numpy())
         texts = [torch.tensor(self.tokenizer.encode(text)) for text in rows["text"]]
@@ -94,6 +101,7 @@ class RecordingBatches(IterableDataset[CodecBatch]):
             voice=torch.stack(voices),
             text=pad_sequence(texts, batch_first=True),
             text_lengths=torch.tensor([len(t) for t in texts]),
+            phones=phones,
         )
 
 
@@ -131,7 +139,7 @@ class CropBatches(IterableDataset[CodecBatch]):
             waves.append(torch.from_numpy(audio.astype(np.float32) / 32767))
             known = self.corpus.voices[row.voice]
             voices.append(torch.from_numpy(known[rng.integers(len(known))]))
-        mel, log_f0, voiced = (torch.stack(p) for p in zip(*parts, strict=True))
+        mel, log_f0, voiced, _ = (torch.stack(p) for p in zip(*parts, strict=True))
         return CodecBatch(
             mel=mel,
             log_f0=log_f0,

@@ -1,10 +1,13 @@
 """Corpus recordings -> what codec and vocoder train on, cached beside the corpus.
 
-Files in `<corpus>/features/`: `audio.npy` (all samples, int16), `mel.npy` (all frames, float16), `f0.npy`
-(Hz, 0 = unvoiced), `index.csv` (utterance, split, text, voice, first sample / frame and counts) and
-`voices.npz` (GE2E embeddings of a few recordings per voice).
+Files in `<corpus>/features/part-000/`: `audio.npy` (all samples, int16), `mel.npy` (all frames, float16),
+`f0.npy` (Hz, 0 = unvoiced), `phones.npy` (the phoneme of each frame, where the corpus has their times),
+`index.csv` (utterance, split, text, voice, first sample / frame and counts) and `voices.npz` (GE2E embeddings
+of a few recordings per voice). Recordings that come later make a part of their own.
 """
 
+import bisect
+import itertools
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -19,6 +22,7 @@ import soundfile as sf
 import torch
 from rich.progress import track
 
+from data.corpus.phoneme_times import frame_labels, merge
 from mamtra.speech.features import F0_MAX_HZ, F0_MIN_HZ, HOP, N_MELS, SAMPLE_RATE_HZ, log_mel
 from mamtra.speech.speaker import SpeakerEncoder
 
@@ -27,15 +31,36 @@ EMBEDDINGS_PER_VOICE = 12
 ALIGN = 4 * HOP
 
 
+class Joined:
+    """Arrays behind one another along their first axis, read by slices that lie within one of them."""
+
+    def __init__(self, parts: list[np.ndarray]) -> None:
+        self.parts = parts
+        self.starts = list(itertools.accumulate(map(len, parts), initial=0))
+
+    def __len__(self) -> int:
+        return self.starts[-1]
+
+    def __getitem__(self, wanted: slice) -> np.ndarray:
+        """Raises IndexError for a slice that crosses parts or leaves them."""
+        part = bisect.bisect_right(self.starts, wanted.start) - 1
+        if not 0 <= part < len(self.parts) or wanted.stop > self.starts[part + 1]:
+            raise IndexError(f"{wanted} does not lie within one part of {self.starts}")
+        start = self.starts[part]
+        return self.parts[part][wanted.start - start : wanted.stop - start]
+
+
 @dataclass(frozen=True)
 class CodecCorpus:
-    """Memory-mapped features. `index` has one row per recording, in corpus order."""
+    """Memory-mapped features. `index` has one row per recording, in the order they came to the corpus;
+    `phones` (frames,) int8 as `data.corpus.phoneme_times.frame_labels`, None without phoneme times."""
 
     index: pd.DataFrame
-    audio: np.ndarray
-    mel: np.ndarray
-    f0: np.ndarray
+    audio: Joined | np.ndarray
+    mel: Joined | np.ndarray
+    f0: Joined | np.ndarray
     voices: dict[str, np.ndarray]
+    phones: Joined | np.ndarray | None = None
 
     def rows(self, split: str) -> pd.DataFrame:
         return self.index.loc[self.index["split"] == split].reset_index(drop=True)
@@ -78,28 +103,67 @@ def _one_thread() -> None:
 
 
 def prepare(corpus: Path, workers: int = 2) -> CodecCorpus:
-    """Computes the cache once; later calls open it. Raises FileNotFoundError without a manifest."""
+    """Computes what the cache lacks, then opens it. Raises FileNotFoundError without a manifest."""
     manifest = corpus / "manifest.csv"
     if not manifest.exists():
         raise FileNotFoundError(
             f"{manifest} is missing: run `python -m data.corpus.build out={corpus}` first"
         )
-    folder = corpus / "features"
-    if not (folder / "index.csv").exists():
-        _compute(corpus, pd.read_csv(manifest), folder, workers)
-    with np.load(folder / "voices.npz") as stored:
-        voices = {name: stored[name] for name in stored.files}
+    table = pd.read_csv(manifest)
+    parts = sorted((corpus / "features").glob("part-*/index.csv"))
+    before = [pd.read_csv(part) for part in parts]
+    done = {name for rows in before for name in rows["utterance"]}
+    heard = {voice for rows in before for voice in rows["voice"]}
+    missing = table[~table["utterance"].isin(done)].reset_index(drop=True)
+    if len(missing):
+        folder = corpus / "features" / f"part-{len(parts):03d}"
+        _compute(corpus, missing, folder, workers, heard)
+        parts.append(folder / "index.csv")
+    return _open([part.parent for part in parts])
+
+
+def _open(parts: list[Path]) -> CodecCorpus:
+    def joined(name: str) -> Joined:
+        return Joined([np.load(part / name, mmap_mode="r") for part in parts])
+
+    audio, mel = joined("audio.npy"), joined("mel.npy")
+    tables = [pd.read_csv(part / "index.csv") for part in parts]
+    for table, sample, frame in zip(tables, audio.starts, mel.starts, strict=False):
+        table["first_sample"] += sample
+        table["first_frame"] += frame
+    voices: dict[str, np.ndarray] = {}
+    for part in parts:
+        with np.load(part / "voices.npz") as stored:
+            voices = {name: stored[name] for name in stored.files} | voices
+    timed = all((part / "phones.npy").exists() for part in parts)
     return CodecCorpus(
-        index=pd.read_csv(folder / "index.csv"),
-        audio=np.load(folder / "audio.npy", mmap_mode="r"),
-        mel=np.load(folder / "mel.npy", mmap_mode="r"),
-        f0=np.load(folder / "f0.npy", mmap_mode="r"),
+        index=pd.concat(tables, ignore_index=True),
+        audio=audio,
+        mel=mel,
+        f0=joined("f0.npy"),
         voices=voices,
+        phones=joined("phones.npy") if timed else None,
     )
 
 
-def _compute(corpus: Path, table: pd.DataFrame, folder: Path, workers: int) -> None:
-    folder.mkdir(exist_ok=True)
+def _write_phones(corpus: Path, index: pd.DataFrame, folder: Path) -> None:
+    """The phoneme of each frame, where the corpus has `phonemes.parquet`."""
+    path = corpus / "phonemes.parquet"
+    if not path.exists():
+        return
+    timed = pd.read_parquet(path).set_index("utterance").loc[index["utterance"]]
+    labels = [
+        frame_labels(*merge(row.phonemes, row.ends), n_frames)
+        for row, n_frames in zip(timed.itertuples(), index["n_frames"], strict=True)
+    ]
+    np.save(folder / "phones.npy", np.concatenate(labels))
+
+
+def _compute(
+    corpus: Path, table: pd.DataFrame, folder: Path, workers: int, heard: set[str]
+) -> None:
+    """Features of the recordings in `table`, and embeddings of its voices that are not in `heard`."""
+    folder.mkdir(parents=True, exist_ok=True)
     samples = (np.ceil(table["duration_s"] * SAMPLE_RATE_HZ / ALIGN) * ALIGN).astype(int)
     frames = samples // HOP
     index = table.assign(
@@ -134,6 +198,7 @@ def _compute(corpus: Path, table: pd.DataFrame, folder: Path, workers: int) -> N
         groups = {
             str(voice): [corpus / w for w in rows["wav"].iloc[:EMBEDDINGS_PER_VOICE]]
             for voice, rows in index.groupby("voice")
+            if voice not in heard
         }
         embedded = track(
             zip(groups, pool.map(_embed, groups.values()), strict=True),
@@ -144,6 +209,7 @@ def _compute(corpus: Path, table: pd.DataFrame, folder: Path, workers: int) -> N
         np.savez(folder / "voices.npz", **stored)
     for array in (audio, mel, f0):
         array.flush()
+    _write_phones(corpus, index, folder)
     partial = folder / "index.partial"
     index.to_csv(partial, index=False)
     os.replace(partial, folder / "index.csv")

@@ -18,8 +18,17 @@ from lightning_modules.discriminator import MelDiscriminator
 from mamtra.speech.batch import CodecBatch
 from mamtra.speech.codec import FRAMES_PER_TOKEN, CodecNetwork
 from mamtra.speech.features import F_MAX_HZ, F_MIN_HZ, N_MELS
-from mamtra.speech.recogniser import CTC_FRAMES, Recogniser
+from mamtra.speech.recogniser import (
+    CTC_FRAMES,
+    PhoneRecogniser,
+    Recogniser,
+    per_phone_weights,
+)
 
+NO_PHONES = (
+    "phone_weight is set, but the corpus has no phonemes.parquet: build it with "
+    "`python -m data.corpus.open_build`, or set training.phone_weight=0"
+)
 # Half the range of log stretch factors: the corpus' voices differ about as much in formants.
 MAX_LOG_STRETCH = 0.2
 LOG_STEP = math.log(6.4) / 27
@@ -49,7 +58,11 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 class CodecModule(L.LightningModule):
-    """Glue: two optimisers, the discriminator from step `adversarial_from` on."""
+    """Glue: two optimisers, the discriminator from step `adversarial_from` on.
+
+    The codes are taught what was said by CTC on the letters (`ctc_weight`), by the phoneme of every frame
+    (`phone_weight`, for `n_phones` of them), or both; the network behind a weight of 0 stays untrained.
+    """
 
     def __init__(
         self,
@@ -59,6 +72,8 @@ class CodecModule(L.LightningModule):
         max_steps: int,
         adversarial_from: int,
         ctc_weight: float,
+        phone_weight: float = 0.0,
+        n_phones: int = 0,
         consistency_weight: float = 0.2,
         adversarial_weight: float = 0.05,
         feature_weight: float = 0.5,
@@ -68,14 +83,18 @@ class CodecModule(L.LightningModule):
         self.network = network
         n_codes = len(network.tokenizer.fsq.levels)
         self.recogniser = Recogniser(n_codes, vocab_size)
+        self.phone_recogniser = PhoneRecogniser(n_codes, n_phones) if phone_weight else None
         self.discriminator = MelDiscriminator()
         self.blank = vocab_size
         self.lr, self.max_steps, self.adversarial_from = lr, max_steps, adversarial_from
-        self.ctc_weight, self.consistency_weight = ctc_weight, consistency_weight
+        self.ctc_weight, self.phone_weight = ctc_weight, phone_weight
+        self.consistency_weight = consistency_weight
         self.adversarial_weight, self.feature_weight = adversarial_weight, feature_weight
 
     def configure_optimizers(self):
         codec = [*self.network.parameters(), *self.recogniser.parameters()]
+        if self.phone_recogniser is not None:
+            codec += self.phone_recogniser.parameters()
         generator = torch.optim.AdamW(codec, lr=self.lr, betas=(0.9, 0.98), weight_decay=0.01)
         critic = torch.optim.AdamW(self.discriminator.parameters(), lr=3e-4, betas=(0.5, 0.9))
         schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -96,15 +115,7 @@ class CodecModule(L.LightningModule):
         mel, log_f0, voicing = frames[..., :N_MELS], frames[..., N_MELS], frames[..., N_MELS + 1]
         error = mel - batch.mel
         mask = batch.mask.unsqueeze(-1)
-        log_probs = self.recogniser(codes, token_mask)
-        ctc = F.ctc_loss(
-            log_probs.transpose(0, 1),
-            batch.text,
-            (CTC_FRAMES * token_mask.sum(1)).long(),
-            batch.text_lengths,
-            blank=self.blank,
-            zero_infinity=True,
-        )
+        terms |= self._recognition(codes, token_mask, batch)
         terms |= {
             "mel": masked_mean(error.abs(), mask) + masked_mean(error.square(), mask),
             "pitch": masked_mean((log_f0 - batch.log_f0).abs(), batch.mask * batch.voiced),
@@ -112,9 +123,36 @@ class CodecModule(L.LightningModule):
                 F.binary_cross_entropy_with_logits(voicing, batch.voiced, reduction="none"),
                 batch.mask,
             ),
-            "ctc": ctc,
         }
         return terms, mel
+
+    def _recognition(
+        self, codes: torch.Tensor, token_mask: torch.Tensor, batch: CodecBatch
+    ) -> dict[str, torch.Tensor]:
+        """ "ctc" and "phone" (nats a letter and a phoneme), those with a weight; in validation also
+        "phone_error", the share of phoneme time that is recognised wrongly."""
+        terms = {}
+        if self.ctc_weight:
+            terms["ctc"] = F.ctc_loss(
+                self.recogniser(codes, token_mask).transpose(0, 1),
+                batch.text,
+                (CTC_FRAMES * token_mask.sum(1)).long(),
+                batch.text_lengths,
+                blank=self.blank,
+                zero_infinity=True,
+            )
+        if self.phone_recogniser is not None:
+            if batch.phones is None or not bool((batch.phones >= 0).any()):
+                raise ValueError(NO_PHONES)
+            log_probs = self.phone_recogniser(codes, token_mask)
+            weights = per_phone_weights(batch.phones) * batch.mask
+            spoken = batch.phones.clamp_min(0).unsqueeze(-1)
+            total = weights.sum().clamp_min(1e-6)
+            terms["phone"] = -(log_probs.gather(-1, spoken)[..., 0] * weights).sum() / total
+            if not self.training:
+                wrong = log_probs.argmax(-1) != batch.phones
+                terms["phone_error"] = (wrong * weights).sum() / total
+        return terms
 
     def _stretched_codes(self, batch: CodecBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Codes (B, T, C) of two random stretches of each recording."""
@@ -130,7 +168,9 @@ class CodecModule(L.LightningModule):
         generator, critic = optimizers
         terms, mel = self.losses(batch)
         loss = terms["mel"] + terms["pitch"] + 0.2 * terms["voicing"]
-        loss = loss + self.ctc_weight * terms["ctc"]
+        for name, weight in (("ctc", self.ctc_weight), ("phone", self.phone_weight)):
+            if weight:
+                loss = loss + weight * terms[name]
         loss = loss + self.consistency_weight * terms["consistency"]
         if self.global_step >= self.adversarial_from:
             fake = mel * batch.mask.unsqueeze(-1)

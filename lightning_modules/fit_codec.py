@@ -94,6 +94,18 @@ def _save_weights(path: Path, module: torch.nn.Module) -> None:
     os.replace(partial, path)
 
 
+def read_part(path: Path, prefix: str) -> dict[str, torch.Tensor]:
+    """Weights in fp32: of an exported codec those behind `prefix`, of a run's file all.
+
+    Raises FileNotFoundError.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: training.init names weights to start from")
+    stored = load_file(path)
+    exported = {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
+    return {name: tensor.float() for name, tensor in (exported or stored).items()}
+
+
 def fit_codec(
     run: Path,
     train: Any,
@@ -106,22 +118,31 @@ def fit_codec(
     ctc_weight: float,
     precision: str,
     accelerator: str,
+    phone_weight: float = 0.0,
+    n_phones: int = 0,
+    init: str | None = None,
 ) -> Path:
     """Tokenizer and decoder; returns `<run>/network.safetensors`, beside it `recogniser.safetensors`.
 
     train: endless batches with a `start_step`, as `data.codec_batches` makes them; valid: fixed ones.
+    init: a `network.safetensors` or the `codec.safetensors` of an exported codec to start from.
     """
     out = run / "network.safetensors"
     if out.exists():
         print(f"{out} is complete; nothing to do")
         return out
+    codec = CodecNetwork(**network)
+    if init:
+        codec.load_state_dict(read_part(Path(init), "network."))
     module = CodecModule(
-        CodecNetwork(**network),
+        codec,
         CharacterTokenizer().vocab_size,
         lr=lr,
         max_steps=steps,
         adversarial_from=adversarial_from,
         ctc_weight=ctc_weight,
+        phone_weight=phone_weight,
+        n_phones=n_phones,
     )
     _fit(module, train, valid, run, steps, precision, accelerator)
     _save_weights(run / "recogniser.safetensors", module.recogniser)
@@ -143,9 +164,12 @@ def fit_vocoder(
     precision: str,
     accelerator: str,
     provenance: dict[str, Any],
+    text: str = "characters",
+    init: str | None = None,
 ) -> Path:
     """The vocoder, from frames of real speech; returns its weights' path.
 
+    init: an exported codec's weights, whose vocoder to start from. text: see `save_codec`.
     With the codec network at hand it also exports `<run>/codec`, which `mamtra.speech.load_codec` reads.
     """
     out = run / "vocoder.safetensors"
@@ -154,6 +178,8 @@ def fit_vocoder(
         print(f"{out} is complete; nothing to train")
         model.load_state_dict(load_file(out))
     else:
+        if init:
+            model.load_state_dict(read_part(Path(init), "vocoder."))
         module = VocoderModule(model, lr=lr, max_steps=steps, adversarial_from=adversarial_from)
         _fit(module, train, [], run, steps, precision, accelerator)
         _save_weights(out, model)
@@ -163,6 +189,6 @@ def fit_vocoder(
     codec = CodecNetwork(**network)
     codec.load_state_dict(load_file(codec_weights))
     sizes = {"network": network, "vocoder": vocoder}
-    save_codec(run / "codec", MiniCodec(codec, model), sizes, provenance)
+    save_codec(run / "codec", MiniCodec(codec, model), sizes, provenance, text)
     print(f"codec -> {run / 'codec'}")
     return out

@@ -1,6 +1,6 @@
 """The two systems behind one set of classes, told apart by what lies in a folder.
 
-mini        codec.safetensors and codec.json (assets/mini): characters in, 16 kHz out
+mini        codec.safetensors and codec.json (assets/mini): characters or phonemes in, 16 kHz out
 cosyvoice2  the public folder CosyVoice2-0.5B: Qwen2 tokens in, 24 kHz out
 """
 
@@ -14,8 +14,10 @@ import torch
 from mamtra.speech import load_codec
 from mamtra.speech.base import SpeechCodec
 from mamtra.speech.cosyvoice2 import FLOW, SPEAKER, VOCODER, load_cosyvoice2
+from mamtra.speech.mini_codec import read_text_name
 from mamtra.speech.s3 import ONNX_FILE, TORCH_FILE
 from mamtra.text.characters import CharacterTokenizer
+from mamtra.text.phonemes import PhonemeTokenizer
 from mamtra.text.qwen import QwenTokenizer
 
 
@@ -58,13 +60,34 @@ class SpeechSystem:
 
 TEXTS: Mapping[str, Callable[[Path], TextFrontend]] = {
     "characters": lambda folder: CharacterTokenizer(),
+    "phonemes": lambda folder: PhonemeTokenizer(),
     "qwen": QwenTokenizer,
 }
+
+
+def load_text(name: str, folder: Path) -> TextFrontend:
+    """A text frontend by its name in TEXTS; `folder` is that of its system.
+
+    Raises ValueError for an unknown name, and what the frontend raises for a folder that lacks it.
+    """
+    if name not in TEXTS:
+        raise ValueError(f"unknown text frontend {name!r}; valid: {', '.join(TEXTS)}")
+    return TEXTS[name](folder)
+
+
+def mini_text(folder: Path) -> TextFrontend:
+    """The frontend that `codec.json` names, that of the language models made for its codec.
+
+    Raises FileNotFoundError without the file and ValueError for a name that is not known.
+    """
+    return load_text(read_text_name(folder), folder)
+
+
 MINI = SpeechSystem(
     "mini",
     ("codec.safetensors", "codec.json"),
     lambda folder, device: load_codec(folder),
-    TEXTS["characters"],
+    mini_text,
 )
 COSYVOICE2 = SpeechSystem(
     "cosyvoice2",
@@ -84,13 +107,3 @@ def system_of(folder: str | Path) -> SpeechSystem:
             return system
     wanted = " or ".join(f"{system.files[0]} ({system.name})" for system in SYSTEMS)
     raise ValueError(f"no codec in {folder}: {wanted} is missing")
-
-
-def load_text(name: str, folder: Path) -> TextFrontend:
-    """A text frontend by its name in TEXTS; `folder` is that of its system.
-
-    Raises ValueError for an unknown name, and what the frontend raises for a folder that lacks it.
-    """
-    if name not in TEXTS:
-        raise ValueError(f"unknown text frontend {name!r}; valid: {', '.join(TEXTS)}")
-    return TEXTS[name](folder)

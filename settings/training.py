@@ -160,21 +160,31 @@ class VocoderBatchSettings:
 
 
 @dataclass(frozen=True)
-class VocoderTraining:
-    """Of `lightning_modules.fit_codec.fit_vocoder`."""
+class SpeechTraining:
+    """What both of `lightning_modules.fit_codec` have. `init`: weights to start from."""
 
     steps: int
     lr: float
     adversarial_from: int
     precision: str
     accelerator: str
+    init: str | None
 
 
 @dataclass(frozen=True)
-class CodecTraining(VocoderTraining):
+class VocoderTraining(SpeechTraining):
+    """Of `lightning_modules.fit_codec.fit_vocoder`. `text`: what models made for the codec read."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class CodecTraining(SpeechTraining):
     """Of `lightning_modules.fit_codec.fit_codec`."""
 
     ctc_weight: float
+    phone_weight: float
+    n_phones: int
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def _render(job: list[tuple[Utterance, Path]]) -> list[float]:
         scale = _voices[job[0][0].voice].length_scale
         reading = _renderer.read(job[0][0].text, scale)
         for row, path in missing:
-            wave = _renderer.speak(reading, _voices[row.voice], scale)
+            wave = _renderer.speak(reading, _voices[row.voice], scale).wave
             partial = path.with_suffix(".partial")
             sf.write(partial, wave, SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
             os.replace(partial, path)

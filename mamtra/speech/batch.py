@@ -20,3 +20,4 @@ class CodecBatch:
     text: torch.Tensor  # (B, L) character ids, padded with 0
     text_lengths: torch.Tensor  # (B,)
     wave: torch.Tensor | None = None  # (B, n)
+    phones: torch.Tensor | None = None  # (B, F) int64, the phoneme of each frame, -1 where unknown

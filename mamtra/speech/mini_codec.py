@@ -77,15 +77,25 @@ class MiniCodec(torch.nn.Module):
         return WholeSentence(lambda tokens: self.decode(tokens, voice))
 
 
-def save_codec(folder: Path, codec: MiniCodec, sizes: dict, provenance: dict) -> None:
-    """Writes weights in half precision and sizes; each file whole or not at all."""
+def save_codec(
+    folder: Path, codec: MiniCodec, sizes: dict, provenance: dict, text: str = "characters"
+) -> None:
+    """Writes weights in half precision and sizes; each file whole or not at all.
+
+    text: which tokenizer goes with the codec's language models, a key of `mamtra.systems.MINI_TEXTS`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: t.half().contiguous() for name, t in codec.state_dict().items()}
     save_file(tensors, folder / (WEIGHTS + ".partial"))
     os.replace(folder / (WEIGHTS + ".partial"), folder / WEIGHTS)
-    text = json.dumps({"sizes": sizes, "provenance": provenance}, indent=1)
-    (folder / (SIZES + ".partial")).write_text(text)
+    about = json.dumps({"sizes": sizes, "text": text, "provenance": provenance}, indent=1)
+    (folder / (SIZES + ".partial")).write_text(about)
     os.replace(folder / (SIZES + ".partial"), folder / SIZES)
+
+
+def read_text_name(folder: Path) -> str:
+    """What `save_codec` was told of the text; "characters" in files from before there was a choice."""
+    return json.loads((folder / SIZES).read_text()).get("text", "characters")
 
 
 def load_codec(folder: Path | str) -> MiniCodec:

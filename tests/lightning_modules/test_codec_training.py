@@ -1,5 +1,6 @@
 """Codec and vocoder training on a synthetic in-memory corpus."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,14 @@ from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 
 from data.codec_batches import CropBatches, RecordingBatches
-from data.codec_features import CodecCorpus
+from data.codec_features import CodecCorpus, _open
 from lightning_modules import fit_codec as runs
 from lightning_modules.codec import CodecModule, stretch_frequency
 from mamtra.speech import load_codec
 from mamtra.speech.codec import CodecNetwork
 from mamtra.speech.features import HOP, SAMPLE_RATE_HZ, log_mel
+from mamtra.speech.mini_codec import read_text_name
+from mamtra.speech.recogniser import per_phone_weights
 from mamtra.text.characters import CharacterTokenizer
 from tests.near import assert_near
 from train import main
@@ -118,6 +121,74 @@ def test_crops_pair_frames_with_their_samples(corpus):
     torch.testing.assert_close(inner, batch.mel[:, 4:12], atol=0.05, rtol=0)
 
 
+def with_phones(corpus: CodecCorpus, known: bool = True) -> CodecCorpus:
+    """A phoneme for each of the two envelopes, or none known."""
+    spoken = [int(row.voice[1]) if known else -1 for row in corpus.index.itertuples()]
+    phones = np.repeat(spoken, corpus.index["n_frames"]).astype(np.int8)
+    return replace(corpus, phones=phones)
+
+
+def test_phoneme_times_teach_the_codes(tmp_path):
+    made = with_phones(synthetic_corpus())
+    valid = RecordingBatches(made, "valid", 2.0)
+    fit(
+        tmp_path,
+        steps=60,
+        train=RecordingBatches(made, "train", 2.0),
+        valid=[valid.batch(rows, draws) for rows, draws in valid.epoch(0)],
+        ctc_weight=0.0,
+        phone_weight=1.0,
+        n_phones=2,
+        adversarial_from=1000,
+    )
+    log = pd.read_csv(tmp_path / "codec" / "log" / "metrics.csv")
+    assert "train/ctc" not in log
+    assert log["train/phone"].dropna().iloc[-1] < 0.5  # chance is 0.69
+
+
+def test_a_phone_loss_needs_phoneme_times(tmp_path):
+    made = with_phones(synthetic_corpus(), known=False)
+    train = RecordingBatches(made, "train", 2.0)
+    with pytest.raises(ValueError, match=r"no phonemes\.parquet"):
+        fit(tmp_path, steps=2, train=train, phone_weight=1.0, n_phones=3)
+
+
+def test_every_phoneme_counts_the_same_however_long_it_is():
+    phones = torch.tensor([[4, 4, 4, 2, -1, -1], [2, 2, 2, 2, 2, 2]])
+    expected = torch.tensor([[1 / 3, 1 / 3, 1 / 3, 1, 0, 0], [1 / 6] * 6])
+    torch.testing.assert_close(per_phone_weights(phones), expected)
+
+
+def test_training_starts_from_given_weights(tmp_path):
+    first = fit(tmp_path, steps=2, run=tmp_path / "first")
+    again = fit(tmp_path, steps=1, run=tmp_path / "again", lr=0.0, init=str(first))
+    before, after = load_file(first), load_file(again)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    with pytest.raises(FileNotFoundError, match=r"training\.init"):
+        fit(tmp_path, steps=1, run=tmp_path / "none", init=str(tmp_path / "absent"))
+
+
+def test_parts_of_a_corpus_are_read_as_one(tmp_path):
+    made = synthetic_corpus()
+    for k in range(2):
+        part = tmp_path / f"part-{k:03d}"
+        part.mkdir()
+        for name in ("audio", "mel", "f0"):
+            np.save(part / f"{name}.npy", getattr(made, name))
+        voices = made.voices if k == 0 else {"v9": made.voices["v0"]}
+        np.savez(part / "voices.npz", **voices)
+        rename = made.index.assign(utterance=made.index["utterance"] + f"-{k}")
+        rename.to_csv(part / "index.csv", index=False)
+    joined = _open(sorted(tmp_path.iterdir()))
+    assert joined.index["utterance"].is_unique and len(joined.index) == 24
+    assert joined.voices.keys() == {"v0", "v1", "v9"} and joined.phones is None
+    last = joined.index.iloc[-1]
+    mel = joined.mel[last.first_frame : last.first_frame + last.n_frames]
+    assert np.array_equal(mel, made.mel[-last.n_frames :])
+    with pytest.raises(IndexError, match="within one part"):
+        joined.f0[len(made.f0) - 1 : len(made.f0) + 1]
+
+
 def test_codec_then_vocoder_export_a_codec_that_loads(corpus, tmp_path, capsys):
     weights = fit(tmp_path, steps=30)
     out = runs.fit_vocoder(
@@ -142,10 +213,33 @@ def test_codec_then_vocoder_export_a_codec_that_loads(corpus, tmp_path, capsys):
     assert "nothing to do" in capsys.readouterr().out
 
 
+def test_a_vocoder_goes_on_from_an_exported_codec_and_names_its_text(corpus, tmp_path):
+    settings = {
+        "train": CropBatches(corpus, "train", rows=2, frames=16),
+        "network": NETWORK,
+        "vocoder": VOCODER,
+        "codec_weights": fit(tmp_path, steps=2),
+        "steps": 1,
+        "adversarial_from": 4,
+        "precision": "32-true",
+        "accelerator": "cpu",
+        "provenance": {},
+    }
+    runs.fit_vocoder(run=tmp_path / "first", lr=1e-3, **settings)
+    exported = tmp_path / "first" / "codec"
+    assert read_text_name(exported) == "characters"
+    options = {"init": str(exported / "codec.safetensors"), "text": "phonemes"}
+    runs.fit_vocoder(run=tmp_path / "second", lr=0.0, **settings, **options)
+    before = load_codec(exported).vocoder.state_dict()
+    after = load_codec(tmp_path / "second" / "codec").vocoder.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert read_text_name(tmp_path / "second" / "codec") == "phonemes"
+
+
 @pytest.fixture
 def command(tmp_path, monkeypatch):
     """Runs `python train.py experiment=<name> ...` on the synthetic corpus, at tiny sizes."""
-    made, features = synthetic_corpus(), tmp_path / "corpus" / "features"
+    made, features = synthetic_corpus(), tmp_path / "corpus" / "features" / "part-000"
     features.mkdir(parents=True)
     for name in ("audio", "mel", "f0"):
         np.save(features / f"{name}.npy", getattr(made, name))
