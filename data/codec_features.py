@@ -114,7 +114,7 @@ def prepare(corpus: Path, workers: int = 2) -> CodecCorpus:
     before = [pd.read_csv(part) for part in parts]
     done = {name for rows in before for name in rows["utterance"]}
     heard = {voice for rows in before for voice in rows["voice"]}
-    missing = table[~table["utterance"].isin(done)].reset_index(drop=True)
+    missing = pd.DataFrame(table[~table["utterance"].isin(list(done))]).reset_index(drop=True)
     if len(missing):
         folder = corpus / "features" / f"part-{len(parts):03d}"
         _compute(corpus, missing, folder, workers, heard)

@@ -19,7 +19,7 @@ SAMPLES_PER_TOKEN = 640
 _IPA = """AA ɑ AE æ AH ə AO ɔ AW aʊ AY aɪ EH ɛ ER ɚ EY eɪ IH ɪ IY i OW oʊ OY ɔɪ UH ʊ UW u
     B b CH tʃ D d DH ð F f G ɡ HH h JH dʒ K k L l M m N n NG ŋ P p R ɹ S s SH ʃ T t TH θ V v W w Y j
     Z z ZH ʒ"""
-IPA = dict(zip(_IPA.split()[::2], _IPA.split()[1::2], strict=True))
+IPA: dict[str, str] = dict(zip(_IPA.split()[::2], _IPA.split()[1::2], strict=True))
 VOWELS = frozenset("iɪeɛæaɑɔoʊuʌəɚɜɐᵻ")
 # Sounds of one line are nearly the same.
 NEAR = ("ʌəɐ", "ɚɜɹ", "ɪᵻiə", "ɑɔ", "tdɾʔ", "sz", "ʃʒ", "θð", "fv", "kɡx", "pb", "mnŋ", "ʊu", "eɛ")

@@ -57,7 +57,7 @@ def _tokens(row: Any, corpus: Path, text: str) -> tuple[np.ndarray, np.ndarray]:
 def _shard(table: pd.DataFrame, corpus: Path, text: str, out: Path) -> None:
     rows = [_tokens(row, corpus, text) for row in table.itertuples()]
     table["tokens"], table["alignment"] = zip(*rows, strict=True)
-    _replace(out, table[COLUMNS])
+    _replace(out, pd.DataFrame(table[COLUMNS]))
 
 
 def _replace(path: Path, table: pd.DataFrame) -> None:
@@ -117,7 +117,7 @@ def _missing(table: pd.DataFrame, parts: Path) -> list[tuple[pd.DataFrame, Path]
     """Recordings without tokens, SHARD at a time, and the file that each group will make."""
     files = sorted(parts.glob("*.parquet"))
     done = {u for part in files for u in pd.read_parquet(part, columns=["utterance"])["utterance"]}
-    todo = table[~table["utterance"].isin(done)].reset_index(drop=True)
+    todo = pd.DataFrame(table[~table["utterance"].isin(list(done))]).reset_index(drop=True)
     first = 1 + max((int(part.stem) for part in files), default=-1)
     return [
         (todo.iloc[i : i + SHARD].copy(), parts / f"{first + k:05d}.parquet")

@@ -17,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import soundfile as sf
 from rich.progress import track
@@ -177,17 +178,21 @@ def build(out: Path, hours: float = 30.0, workers: int = 2, wordnet: Path = FOLD
     held_out = render(plan_held_out(heard, voices), voices, out, "held-out", workers)
     tables = [held_out, trained]
     table = pd.concat(tables, ignore_index=True)
-    failed = table[table["status"] != "ok"]
-    for row in failed.itertuples():
-        print(f"left out: {row.utterance}: {row.status}")
-    table = table[table["status"] == "ok"].reset_index(drop=True)
+    failed = pd.DataFrame(table[table["status"] != "ok"])
+    for utterance, status in zip(failed["utterance"], failed["status"], strict=True):
+        print(f"left out: {utterance}: {status}")
+    table = pd.DataFrame(table[table["status"] == "ok"]).reset_index(drop=True)
     manifest = out / "manifest.csv"
-    phonemes = table[["utterance", "phonemes", "ends"]]
+    phonemes = pd.DataFrame(table[["utterance", "phonemes", "ends"]])
     _write(out / "phonemes.parquet", lambda path: phonemes.to_parquet(path, index=False))
     write_meta(out / "meta.lst", test_items(table), "wavs", "wavs", ".wav")
     columns = ["utterance", "split", "text", "voice", "wav", "duration_s"]
-    _write(manifest, lambda path: table[columns].to_csv(path, index=False))
-    hours_by_split = (table.groupby("split")["duration_s"].sum() / 3600).round(2).to_dict()
+    listed = pd.DataFrame(table[columns])
+    _write(manifest, lambda path: listed.to_csv(path, index=False))
+    hours_by_split = {
+        str(split): round(float(np.sum(rows["duration_s"])) / 3600, 2)
+        for split, rows in table.groupby("split")
+    }
     print(
         f"corpus: {len(table)} recordings ({len(failed)} left out), "
         f"hours {hours_by_split} -> {manifest}"

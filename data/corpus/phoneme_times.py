@@ -25,12 +25,12 @@ def merge(phonemes: Sequence[str], ends: Sequence[int]) -> tuple[list[str], np.n
     Stress and length marks give their time to their sound; pauses in a row are one. Raises ValueError
     naming a phoneme that is not known, and for times that are not as many or fall.
     """
-    ends = np.asarray(ends, dtype=np.int64)
-    if len(phonemes) != len(ends) or (np.diff(ends) < 0).any():
-        raise ValueError(f"{len(ends)} ends that must not fall, for {len(phonemes)} phonemes")
+    samples = np.asarray(ends, dtype=np.int64)
+    if len(phonemes) != len(samples) or (np.diff(samples) < 0).any():
+        raise ValueError(f"{len(samples)} ends that must not fall, for {len(phonemes)} phonemes")
     symbols: list[str] = []
     times: list[int] = []
-    for phoneme, end in zip(phonemes, ends, strict=True):
+    for phoneme, end in zip(phonemes, samples.tolist(), strict=True):
         if phoneme in STRESS:
             continue
         symbol = PAUSE if phoneme in PAUSES else ALIKE.get(phoneme, phoneme)
