@@ -29,7 +29,7 @@ from studies.documents.sources import (
 RATIOS = ("1to1", "1to3", "1to5", "1to11")  # of the grid
 SLOW_MINUTES = 16
 SPEAKS = 0.5  # a plan with a WER below this speaks
-PARTS = ("wer", "ce", "interval", "wers", "mean", "teacher", "blockbeg")
+PARTS = ("wer", "wers", "teacher", "blockbeg")
 
 
 def grid(sources: Sources) -> Study:
@@ -125,18 +125,10 @@ def grid_values(sources: Sources, name: str) -> str:
 
 
 def _cell_value(study: Study, ratio: str, placement: str, part: str) -> str:
-    works = study.works(ratio, placement)
-    first = study.cell(works[0])
     if part == "wer":
-        return percent(first["wer_corpus"])
-    if part == "ce":
-        return f"{first['ce']:.3f}"
-    if part == "interval":
-        return rate(study.wer(works[0]))
+        return percent(study.wers(study.works(ratio, placement))[0])
     if part == "wers":
         return _wers(study, ratio, placement)
-    if part == "mean":
-        return percent(float(np.mean(study.wers(works))))
     base = TEACHER if part == "teacher" else (ratio, "blockbeg")
     return points(against(study, ratio, placement, study, *base))
 

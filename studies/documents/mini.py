@@ -18,7 +18,6 @@ from studies.documents.sources import (
     Sources,
     between,
     markdown,
-    percent,
     points,
     rate,
 )
@@ -81,18 +80,12 @@ def _ends(line: Row, name: str) -> Interval:
 
 
 def parts_values(sources: Sources, name: str) -> str:
-    """`<system>.wer`, `.interval`, `.teacher` (points less the teacher), or `codec_gap`."""
+    """`codec_gap`: what resynthesis has more than the recordings, in points."""
+    if name != "codec_gap":
+        raise InputError(f"no value {name!r} of {RUN}; there is: codec_gap")
     lines = _by(sources.csv(RUN), "system")
-    if name == "codec_gap":
-        gap = lines["codec"]["wer_corpus"] - lines["recordings"]["wer_corpus"]
-        return f"{100 * gap:+.2f}"
-    system, _, part = name.partition(".")
-    if system not in lines or part not in ("wer", "interval", "teacher"):
-        raise InputError(f"no value {name!r} of {RUN} (<system>.wer, .interval, .teacher)")
-    line = lines[system]
-    if part == "teacher":
-        return points(_ends(line, "wer_difference"), 2)
-    return percent(line["wer_corpus"]) if part == "wer" else rate(_ends(line, "wer_corpus"))
+    gap = lines["codec"]["wer_corpus"] - lines["recordings"]["wer_corpus"]
+    return f"{100 * gap:+.2f}"
 
 
 def knowledge_values(sources: Sources, name: str) -> str:
@@ -228,19 +221,15 @@ def state_megabytes(sources: Sources, line: Row) -> str:
 
 
 def efficiency_values(sources: Sources, name: str) -> str:
-    """`<system>-<context>.speed` (of the teacher's), `.rate`, `.first` (ms), `.state` (MB)."""
+    """`<system>-<context>.speed` (of the teacher's), `.state` (MB)."""
     cell, _, part = name.partition(".")
     system, _, context = cell.rpartition("-")
     lines = [line for line in sources.csv(EFFICIENCY) if str(line["context"]) == context]
     at = _by(lines, "system")
-    if system not in at or part not in ("speed", "rate", "first", "state"):
-        raise InputError(
-            f"no value {name!r} of {EFFICIENCY} (<system>-<context>.speed, .rate, ...)"
-        )
+    if system not in at or part not in ("speed", "state"):
+        raise InputError(f"no value {name!r} of {EFFICIENCY} (<system>-<context>.speed, .state)")
     line = at[system]
     return {
         "speed": f"{line['tokens_per_s'] / at['teacher']['tokens_per_s']:.2f}",
-        "rate": f"{line['tokens_per_s']:.0f}",
-        "first": f"{1000 * line['first_token_s']:.0f}",
         "state": state_megabytes(sources, line),
     }[part]
