@@ -12,7 +12,7 @@ STUDENT := runs/mini_distill_demo/1to1-blockbeg-calibrated/student
 
 DRY := runs/dryrun_cosyvoice2
 
-.PHONY: demo test test-slow test-numerics check clean grid check-data dryrun-cosyvoice2
+.PHONY: demo test test-slow test-numerics check clean grid tables check-data dryrun-cosyvoice2
 .DELETE_ON_ERROR:
 
 ## Distils a student from the shipped teacher, speaks and scores held-out sentences; ends with the table.
@@ -27,6 +27,10 @@ grid: $(VENV)/.installed
 	$(BIN)/python train.py -m experiment=mini_grid $(GRID) ratio=1to0 placement=blockbeg
 	seq $(JOBS) | OMP_NUM_THREADS=1 xargs -P $(JOBS) -I{} $(BIN)/python train.py -m experiment=mini_grid $(GRID)
 	$(BIN)/python -m studies.results grid=runs/grid out=runs/grid/tables
+
+## The numbers and figures of README and docs/, from the committed files under results/.
+tables: $(VENV)/.installed
+	$(BIN)/python -m studies.tables
 
 ## CosyVoice 2's whole path at its real size with random weights: tokenise, distil 2 steps, export, speak, score.
 dryrun-cosyvoice2: $(VENV)/.installed
