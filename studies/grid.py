@@ -96,7 +96,11 @@ def stages(
         model = folder / "run" / STUDENT
         own = ("ratio=", "placement=", "run=", "cell.", "hydra")
         kept = (override for override in overrides if not override.lstrip("+~").startswith(own))
-        chosen = ("task=distill", f"plan={plan_letters(cell.plan)}", f"run='{folder / 'run'}'")
+        # What a sweep has besides a training is not a setting of it.
+        chosen = (
+            *("task=distill", "~cell", f"plan={plan_letters(cell.plan)}"),
+            f"run='{folder / 'run'}'",
+        )
         script = str(REPOSITORY / "train.py")
         found.append(Stage("train", (script, *kept, *chosen, "hydra.mode=RUN")))
     where = (f"models={{{STUDENT}: '{model}'}}", f"out='{folder / 'eval'}'")

@@ -30,7 +30,7 @@ def sweep(tiny_world, tmp_path_factory):
             *("init=calibrated", "steps=2", "trainer.val_every=2", "batch.max_tokens=200"),
             *("trainer.precision=32-true", f"paths.assets={tiny_world}", f"run={name}"),
             *(f"++cell.evaluate.{key}={value}" for key, value in evaluate.items()),
-            *("+cell.evaluate.mos=false", "cell.mix=true", *more),
+            *("+cell.evaluate.mos=null", "cell.mix=true", *more),
         ]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
         done = subprocess.run(

@@ -106,7 +106,9 @@ def test_a_folder_of_wavs_from_validation_to_comparison(wavs, tmp_path):
     assert compared["difference"][0] > 0.2
     manifest = json.loads((first / "manifest.json").read_text())
     facts = manifest["systems"]["F5-TTS"]
-    assert facts["metrics"]["wer"]["profile"] == "seedtts" and len(facts["meta_sha256"]) == 64
+    assert (
+        facts["metrics"]["wer"]["profile"]["name"] == "seedtts" and len(facts["meta_sha256"]) == 64
+    )
     assert manifest["runs"][0]["settings"]["limit"] == LIMIT and manifest["runs"][0]["git"]
 
 
@@ -118,7 +120,7 @@ def test_two_devices_share_the_work_of_two_folders_in_names_with_any_characters(
     [first, *_] = sorted(wavs.iterdir())
     shutil.copy(first, odd)
     out = tmp_path / "o, [x]"
-    folders = f"wavs=[{wavs},{json.dumps(str(odd))}]"
+    folders = f"wavs=[{wavs},{json.dumps(str(odd), ensure_ascii=False)}]"
     done = evaluate(folders, f"out={out}", "device=[cpu,cpu]", f"cache={tmp_path / 'c'}")
     assert done.returncode == 1, done.stdout + done.stderr  # words of missing files are lost
     assert "shard 1/2" in done.stdout and f"{LIMIT - 1} count as WER 100 %" in done.stdout

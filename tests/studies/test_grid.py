@@ -244,7 +244,14 @@ def test_commands_of_a_cell(tmp_path):
     )
     run_folder = tmp_path / "works" / one.work / "run"
     assert train.argv[1:] == (
-        *("experiment=mini_grid", "init=paper", "seed=2", "paths.assets=/a", "task=distill"),
+        *(
+            "experiment=mini_grid",
+            "init=paper",
+            "seed=2",
+            "paths.assets=/a",
+            "task=distill",
+            "~cell",
+        ),
         *("plan=AM", f"run='{run_folder}'", "hydra.mode=RUN"),
     )
     assert evaluate.argv[1] == f"models={{student: '{run_folder / 'student'}'}}"
