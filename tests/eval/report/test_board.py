@@ -1,4 +1,4 @@
-"""The board: what is ranked together, escaping, size, and what its pages do in a browser."""
+"""The board: what is ranked together, escaping, size."""
 
 import re
 import shutil
@@ -15,44 +15,8 @@ from eval.report.board.groups import make_groups
 from eval.report.board.ratio_grid import grid_pictures
 from eval.store.evaluations import find_evaluations
 from eval.store.files import InputError, write_json
-from tests.browser import in_browser
 from tests.eval.made_up import RECIPES, WER_RECIPE, rows_with_errors, store_system, with_profile
-
-QUIET = Console(quiet=True)
-EVIL = "<b>x & 'y' 50%"
-EVIL_TEXT = '<script>alert("x")</script> goes on'
-PLAN = {"layer_plan": ["attention", "mamba"], "n_parameters": 5_000_000}
-
-
-def evaluation(
-    root: Path,
-    name: str,
-    *,
-    rate: float = 0.1,
-    utterances: int = 30,
-    seed: int = 0,
-    recipes: dict = RECIPES,
-    wavs: bool = False,
-    rows: list | None = None,
-) -> None:
-    """What evaluate.py leaves of a system, with errors at `rate`."""
-    rows = rows or rows_with_errors(name, seed, rate, utterances, EVIL_TEXT)
-    folder = root / f"{name} {seed} {len(list(root.glob('*')))}".replace("/", "_")
-    settings = {"seed": seed, "recipes": recipes, "wav_hz": 400 if wavs else None}
-    store_system(folder, name, rows, card=PLAN, **settings)
-
-
-OTHER_ASR = {"wer": WER_RECIPE | {"recogniser": {"tool": "openai-whisper", "model": "large-v3"}}}
-
-
-@pytest.fixture
-def board(tmp_path) -> Path:
-    for number, name in enumerate(("teacher", EVIL, "1to1-blockbeg", "1to3-blockbeg", "1to1-kl")):
-        evaluation(tmp_path / "results", name, rate=0.05 * (number + 1), wavs=number < 2)
-    evaluation(tmp_path / "results", "elsewhere", recipes=RECIPES | OTHER_ASR)
-    return write_board(
-        tmp_path / "results", tmp_path / "board", QUIET, title=EVIL, baseline="teacher", n_worst=3
-    )
+from tests.eval.report.boards import QUIET, evaluation
 
 
 def group_of(results: Path, baseline: str | None = None):
@@ -293,53 +257,3 @@ def test_forty_systems_of_a_whole_test_set(tmp_path):
     assert time.perf_counter() - started < 60
     assert index.stat().st_size < 2_000_000
     assert len(list((tmp_path / "b/systems").glob("*.html"))) == 40
-
-
-def test_sorting_and_filtering_in_a_browser(board, tmp_path):
-    script = """
-    const table = document.querySelector(".board"), heads = [...table.tHead.rows[0].cells];
-    const rows = () => [...table.tBodies[0].rows].filter(row => !row.hidden);
-    const names = () => rows().map(row => row.cells[0].textContent.trim());
-    const found = {first: names()};
-    const rate = heads.findIndex(h => h.textContent.startsWith("WER %"));
-    heads[rate].click(); found.down = names(); heads[rate].click(); found.up = names();
-    heads[0].click(); found.byName = names();
-    const gap = heads.findIndex(h => h.textContent.startsWith("Δ"));
-    heads[gap].click(); found.byGap = names(); heads[gap].click(); found.byGapDown = names();
-    const field = document.querySelector("input[type=search]");
-    field.value = "1TO1"; field.dispatchEvent(new Event("input")); found.filtered = names();
-    found.count = document.querySelector(".count").textContent;
-    found.cells = rows().map(row => row.cells.length); found.heads = heads.length;
-    found.wide = document.documentElement.scrollWidth <= window.innerWidth;
-    return found;
-    """
-    found = in_browser(board, script, tmp_path / "profile")
-    assert found["up"] == found["first"] and found["down"] == found["first"][::-1]
-    plain = [name for name in found["byName"] if "<" not in name]
-    assert found["first"][0] == "teacher" and plain == sorted(plain) and len(plain) == 4
-    assert found["byGap"] == [*found["first"][1:], "teacher"], "no difference comes last"
-    assert found["byGapDown"][-1] == "teacher"
-    assert sorted(found["filtered"]) == ["1to1-blockbeg", "1to1-kl"]
-    assert found["count"] == "2 of 5" and found["wide"]
-    assert set(found["cells"]) == {found["heads"]}
-
-
-def test_a_phone_scrolls_the_table_and_not_the_page(board, tmp_path):
-    script = "return {wide: document.documentElement.scrollWidth, window: window.innerWidth};"
-    for page in (board, board.parent / "systems/teacher.html"):
-        found = in_browser(page, script, tmp_path / "profile", width=400)
-        assert found["wide"] <= found["window"] <= 500
-
-
-def test_players_play_in_a_browser(board, tmp_path):
-    script = """
-    const audio = document.querySelector("audio");
-    audio.muted = true;
-    await new Promise(done => { if (audio.readyState >= 1) done(); else audio.onloadedmetadata = done; });
-    await audio.play();
-    const without = [...document.querySelectorAll("audio")].filter(a => !a.currentSrc).length;
-    return {seconds: audio.duration, paused: audio.paused, error: audio.error, without};
-    """
-    found = in_browser(board.parent / "systems/teacher.html", script, tmp_path / "profile")
-    assert 0.9 < found["seconds"] < 1.2 and found["error"] is None and not found["paused"]
-    assert found["without"] == 0
