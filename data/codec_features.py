@@ -68,7 +68,7 @@ class CodecCorpus:
 
 def pitch(wave: np.ndarray, n_frames: int) -> np.ndarray:
     """(n,) waveform to (n_frames,) f0 in Hz by Praat's autocorrelation method, 0 where unvoiced."""
-    import parselmouth
+    import parselmouth  # pyright: ignore[reportMissingImports]
 
     track_ = parselmouth.Sound(wave.astype(np.float64), SAMPLE_RATE_HZ).to_pitch_ac(
         time_step=HOP / SAMPLE_RATE_HZ, pitch_floor=F0_MIN_HZ, pitch_ceiling=F0_MAX_HZ

