@@ -23,6 +23,7 @@ from eval.command_line import check_keys, help_of, put_literals, split_literals,
 from eval.settings import Systems
 from eval.stages import STAGES, run_report_after
 from eval.store.files import InputError
+from eval.testset import parse_shard
 from mamtra.lm.checkpoint import CheckpointError
 from settings import SettingsError, typed_settings
 
@@ -30,17 +31,19 @@ GIVEN = sys.argv[1:]  # before Hydra sees them
 
 
 def in_processes(s: Systems, devices: list[str], console: Console) -> int:
-    """The work of one command shared among one process per device; the worst of their exit codes."""
+    """The work of one command, or of its shard, shared among one process per device; the worst exit code."""
+    index, count = parse_shard(s.shard)
     s.out.mkdir(parents=True, exist_ok=True)
     given = [a for a in GIVEN if not a.startswith(("device=", "shard="))]
     running = []
     for i, device in enumerate(devices):
-        log = s.out / f"shard-{i}of{len(devices)}.log"
-        more = [f"device={device}", f"shard={i}/{len(devices)}"]
+        shard = f"{index + count * i}/{count * len(devices)}"
+        log = s.out / f"shard-{shard.replace('/', 'of')}.log"
+        more = [f"device={device}", f"shard={shard}"]
         with log.open("w") as stream:
             command = [sys.executable, str(Path(__file__).resolve()), *given, *more]
             process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
-        console.print(f"{device}: shard {i}/{len(devices)} -> {log}", markup=False, soft_wrap=True)
+        console.print(f"{device}: shard {shard} -> {log}", markup=False, soft_wrap=True)
         running.append((process, log))
     try:
         codes = [process.wait() for process, _ in running]
@@ -63,7 +66,9 @@ def main(config: DictConfig) -> None:
         kind, work = STAGES[config.stage]
         s = typed_settings(kind, config)
         if isinstance(s, Systems) and isinstance(s.device, list) and len(s.device) > 1:
-            code = in_processes(s, s.device, console) or run_report_after(s, console)
+            code = in_processes(s, s.device, console)
+            if not code and parse_shard(s.shard)[1] == 1:
+                code = run_report_after(s, console)
         else:
             code = work(s, console)
         sys.exit(code)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from eval.stages import STAGES
 from eval.store.files import InputError
@@ -29,7 +29,9 @@ LITERAL = (
         "cache",
     ),
     *("results", "ratings", "key", "asr", "speaker", "mos"),
+    *("testset.meta", "testset.tokens", "system.codec"),
 )
+LISTS = ("wavs", "asr", "models")  # of which [a, b] and {name: folder} are read as such
 READ_BY_HYDRA = re.compile(r"""null|[\[{].*|'.*'|".*"|""", re.DOTALL)
 
 
@@ -38,7 +40,8 @@ def split_literals(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]
     kept, literal = [], {}
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        if equals and name in LITERAL and not READ_BY_HYDRA.fullmatch(value):
+        read = READ_BY_HYDRA.fullmatch(value) and (value[:1] not in ("[", "{") or name in LISTS)
+        if equals and name in LITERAL and not read:
             literal[name] = value
         else:
             kept.append(argument)
@@ -48,7 +51,7 @@ def split_literals(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]
 def put_literals(config: DictConfig, literal: Mapping[str, str]) -> None:
     """Set free text in a composed configuration; `${` is text there too."""
     for name, value in literal.items():
-        config[name] = value.replace("${", r"\${")
+        OmegaConf.update(config, name, value.replace("${", r"\${"))
 
 
 def parts_of(stage: str) -> dict[str, str]:

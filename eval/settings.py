@@ -63,6 +63,10 @@ class Systems(Common):
     shard: str
     out: Path
 
+    def __post_init__(self) -> None:
+        if not self.device:
+            raise ValueError("device=[]: name at least one, such as device=cpu")
+
     @property
     def only_device(self) -> str:
         """The device of this process; the first of several."""

@@ -32,6 +32,7 @@ from eval.settings import (
     Efficiency,
     Listening,
     Metrics,
+    Named,
     Ratings,
     Report,
     Score,
@@ -66,7 +67,22 @@ def test_set_of(s: Systems) -> str:
 
 def names_of(s: Systems) -> Names:
     """The systems that the settings name."""
-    return name_systems(s.models or s.model, s.wavs, s.name)
+    return name_systems(one_of(s.model, s.models), s.wavs, s.name)
+
+
+def one_of(model: str | None, models: Named) -> Named:
+    """Whichever is given. Raises InputError for both."""
+    if model and models:
+        raise InputError("give model= or models=, not both")
+    return models or model
+
+
+def check_tokens(s: Score) -> None:
+    """Raise InputError for held-out tokens that no cross-entropy can be measured on."""
+    if s.testset.tokens is None or not names_of(s).models:
+        return
+    if len(read_held_out(s.testset.tokens, s.ce_limit)) < 2:
+        raise InputError(f"ce_limit={s.ce_limit}: shuffling texts needs at least two utterances")
 
 
 def systems_of(s: Systems, items: Sequence[Item], console: Console) -> list[System]:
@@ -204,6 +220,7 @@ def run_synthesize(s: Synthesize, console: Console) -> int:
 
 def run_score(s: Score, console: Console) -> int:
     scorers = load_scorers(s, s.testset.language, s.only_device)
+    check_tokens(s)
     evaluation = Evaluation.open(s, console)
     evaluation.score(s, scorers)
     console.print(f"next: python evaluate.py stage=report out={s.out}", markup=False)
@@ -212,6 +229,7 @@ def run_score(s: Score, console: Console) -> int:
 
 def run_all(s: All, console: Console) -> int:
     scorers = load_scorers(s, s.testset.language, s.only_device)  # a wrong name shows before work
+    check_tokens(s)
     check_baseline(s.baseline, [*names_of(s).models, *names_of(s).wavs])
     evaluation = Evaluation.open(s, console)
     evaluation.synthesize()
@@ -257,7 +275,7 @@ def run_ratings(s: Ratings, console: Console) -> int:
 
 
 def run_efficiency(s: Efficiency, console: Console) -> int:
-    efficiency(name_systems(s.models or s.model).models, s, console)
+    efficiency(name_systems(one_of(s.model, s.models)).models, s, console)
     return 0
 
 

@@ -73,9 +73,12 @@ def read_meta(
     if limit is not None and limit < 1:
         raise InputError(f"limit must be at least 1, got {limit}")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        # Not splitlines: a text may hold U+2028.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
         raise InputError(f"no such test set: {path}") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a UTF-8 text file ({error.reason})") from None
     while lines and not lines[-1].strip():

@@ -59,6 +59,8 @@ def _line(kind: type, error: dict[str, Any]) -> str:
     """One validation error in the words of the command line."""
     if error["type"] == "value_error":  # of a `__post_init__`, which names its field itself
         return str(error["ctx"]["error"])
+    if len(error["loc"]) < 2:  # not a key's fault, such as text that is no Unicode
+        return str(error["msg"])
     *groups, last = (str(part) for part in error["loc"][1:])
     key = ".".join([*groups, last])
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):

@@ -99,15 +99,20 @@ def stages(
         # What a sweep has besides a training is not a setting of it.
         chosen = (
             *("task=distill", "~cell", f"plan={plan_letters(cell.plan)}"),
-            f"run='{folder / 'run'}'",
+            f"run={_quoted(folder / 'run')}",
         )
         script = str(REPOSITORY / "train.py")
         found.append(Stage("train", (script, *kept, *chosen, "hydra.mode=RUN")))
-    where = (f"models={{{STUDENT}: '{model}'}}", f"out='{folder / 'eval'}'")
+    where = (f"models={{{STUDENT}: {_quoted(model)}}}", f"out={_quoted(folder / 'eval')}")
     script = str(REPOSITORY / "evaluate.py")
     more = (f"seed_index={cell.seed}", *_as_overrides(evaluation))
     found.append(Stage("evaluate", (script, *where, *more)))
     return tuple(found)
+
+
+def _quoted(text: object) -> str:
+    """A text as Hydra reads it, whatever characters it has."""
+    return "'" + str(text).replace("'", r"\'") + "'"
 
 
 def _as_overrides(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -117,7 +122,7 @@ def _as_overrides(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
         if isinstance(value, Mapping):
             found += _as_overrides(value, f"{prefix}{name}.")
         else:
-            text = f"'{value}'" if isinstance(value, str) else json.dumps(value)
+            text = _quoted(value) if isinstance(value, str) else json.dumps(value)
             found.append(f"{prefix}{name}={text}")
     return found
 

@@ -106,7 +106,7 @@ def test_a_teacher_trains_from_scratch(train, tmp_path):
         ("trainer.export_dtype=fp8", "fp32, bf16, fp16"),
         ("task=sing", "codec, vocoder, teacher, layerwise, distill, cell"),
         ("steps=null", "steps=null needs epochs="),
-        ("text=runes", "unknown text frontend 'runes'; valid: characters, qwen"),
+        ("text=runes", "unknown text frontend 'runes'; valid: characters, phonemes, qwen"),
         ("+batch.size=3", r"unknown setting batch.size \(valid: max_tokens, "),
         ("paths.teacher=nowhere", "nowhere does not exist"),
         ("paths.tokens=nowhere", "nowhere does not exist"),

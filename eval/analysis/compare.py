@@ -109,7 +109,8 @@ def compare_pairs(paired: Mapping[str, Sequence[Pair]]) -> tuple[list[Comparison
                 refused.append(reason)
             elif gap is not None:
                 slope = slope_difference(sides) if measure is WER else None
-                these.append(Comparison(name, measure, gap, slope))
+                base_seeds = len({base.seed for _, base in pairs})
+                these.append(Comparison(name, measure, gap, slope, base_seeds))
         adjusted = holm([one.difference.p for one in these])
         these = [
             replace(one, difference=replace(one.difference, p_holm=float(p)))

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from rich.markup import escape
 from rich.table import Table
 
 from eval.analysis.lengths import BinDifference
 from eval.analysis.measures import WER, Measure, caveat
 from eval.analysis.statistics import Difference, Interval, holm
+from eval.store.files import markdown_cell
 
 BETTER, AS_GOOD, WORSE, OPEN = "better", "as good", "worse", "open"
 
@@ -25,6 +27,9 @@ class Comparison:
     difference: Difference
     # WER only: of the difference per doubling of the words; None: lengths too much alike.
     slope: Interval | None
+    base_seeds: (
+        int  # of the baseline: fewer than the system's where its one seed stands against each
+    )
 
     def verdict(self, margin: float) -> str:
         """ "better" or "worse" when p after Holm is below 0.05; else, of WER, "as good" when the interval
@@ -141,6 +146,10 @@ def _notes(found: Sequence[Comparison], margin: float) -> list[str]:
     notes += dict.fromkeys(filter(None, (caveat(one.difference.clusters) for one in found)))
     if any(one.difference.seeds == 1 for one in found):
         notes.append("One seed: what another seed would change is not in its intervals.")
+    if any(one.base_seeds < one.difference.seeds for one in found):
+        notes.append(
+            "The baseline has one seed: what another of its seeds would change is not in them."
+        )
     return notes
 
 
@@ -150,7 +159,7 @@ def markdown(found: Sequence[Comparison], baseline: str, margin: float) -> str:
     for these, headers, rows in _by_measure(found, margin):
         lines += ["", f"## {_title(these, baseline)}", ""]
         lines += ["| " + " | ".join(headers) + " |", "|" + "---|" * len(headers)]
-        lines += ["| " + " | ".join(cells).replace("\n", " ") + " |" for cells in rows]
+        lines += ["| " + " | ".join(map(markdown_cell, cells)) + " |" for cells in rows]
     return "\n".join(lines) + "\n"
 
 
@@ -159,11 +168,11 @@ def console_tables(
 ) -> Iterator[Table | str]:
     """The same for a terminal."""
     for these, headers, rows in _by_measure(found, margin):
-        title = _title(these, baseline)
+        title = escape(_title(these, baseline))
         table = Table(title=title, box=None, padding=(0, 1), pad_edge=False, title_justify="left")
         for number, header in enumerate(headers):
             table.add_column(header, justify="right" if number else "left", overflow="fold")
         for cells in rows:
-            table.add_row(*cells)
+            table.add_row(*map(escape, cells))
         yield table
     yield from _notes(found, margin)

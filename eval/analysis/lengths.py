@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.analysis.measures import MEASURES, WER, voices_of, word_errors_of
+from eval.analysis.measures import WER, measures_of, voices_of, word_errors_of
 from eval.analysis.statistics import Difference, Interval, length_slope
 from eval.metrics.text.wer import WordErrors, corpus
 
@@ -18,7 +18,7 @@ BINS = (
     (251, 10_000),
 )
 Row = Mapping[str, Any]
-_MEASURES = {measure.name: measure for measure in MEASURES}
+_MEASURES = {measure.name: measure for measure in measures_of(())}
 
 
 @dataclass(frozen=True)

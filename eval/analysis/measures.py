@@ -1,7 +1,7 @@
 """What systems are compared by: each number of a system, as one rule over its score rows.
 
 Every column of `eval.metrics.registry` is one. What shows or compares numbers (summaries, comparisons, tables,
-CSV) goes through MEASURES, so that each has its n, its interval over voices and its paired difference.
+CSV) goes through `measures_of`, so that each has its n, its interval over voices and its paired difference.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from eval.analysis.statistics import (
     rate_interval,
     share_interval,
 )
-from eval.metrics.registry import METRICS, Column
+from eval.metrics import registry
+from eval.metrics.registry import Column
 from eval.metrics.text.wer import WordErrors
 
 Row = Mapping[str, Any]
@@ -156,10 +157,15 @@ def _of_column(metric: str, column: Column) -> Measure:
     )
 
 
-REGISTERED = [_of_column(metric.name, column) for metric in METRICS for column in metric.columns]
-WER = next(measure for measure in REGISTERED if measure.name == "wer")
-# Other views of the same word errors.
-MEASURES: tuple[Measure, ...] = (
+def registered() -> list[Measure]:
+    """One for every column of the table of metrics."""
+    lines = [(metric.name, column) for metric in registry.METRICS for column in metric.columns]
+    return [_of_column(name, column) for name, column in lines]
+
+
+WER = next(measure for measure in registered() if measure.name == "wer")
+# WER, and other views of the same word errors.
+OF_WORDS: tuple[Measure, ...] = (
     WER,
     replace(
         WER,
@@ -184,14 +190,14 @@ MEASURES: tuple[Measure, ...] = (
         *("share", _perfect),
         scale=100,
     ),
-    *(measure for measure in REGISTERED if measure is not WER),
 )
 
 
 def measures_of(rows: Sequence[Row]) -> tuple[Measure, ...]:
-    """MEASURES, and the WER of each further recogniser that heard these rows."""
+    """Every measure, and the WER of each further recogniser that heard these rows."""
     labels = dict.fromkeys(label for row in rows for label in row.get("hearings") or ())
-    return (*MEASURES, *(_heard_by(label) for label in labels))
+    further = [measure for measure in registered() if measure.name != WER.name]
+    return (*OF_WORDS, *further, *(_heard_by(label) for label in labels))
 
 
 def _heard_by(label: str) -> Measure:

@@ -43,10 +43,13 @@ class Spread:
         return float(quantiles.sum()) * self.error
 
 
+UNKNOWN = Spread(float("inf"), 0.0)
+
+
 def clustered(parts: NDArray, share: NDArray) -> Spread:
     """Of (C,) clusters: CR2 with Bell and McCaffrey's degrees of freedom; infinite for one cluster."""
     if len(parts) < 2 or share.max() >= 1:
-        return Spread(float("inf"), 0.0)
+        return UNKNOWN
     # The closed form of trace(A)^2 / trace(A^2) for one mean of independent clusters.
     lever = share**2 / (1 - share)
     degrees = 1 / (np.sum(share**2) + np.sum(lever) ** 2 - np.sum(lever**2))

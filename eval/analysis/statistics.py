@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from eval.analysis.spread import Spread, clustered, seeded
+from eval.analysis.spread import UNKNOWN, Spread, clustered, seeded
 
 POWER = 0.8  # of the smallest difference that is called detectable
+FEWEST_ALIKE = 6  # utterances that may agree by chance below: a sign test of five has p 0.06
 FEWEST_DEGREES = 2.0  # of freedom for a slope: fewer hang on one voice or one text
 
 
@@ -86,7 +87,7 @@ def rate_interval(
     counted = words > 0
     worst = max(1.0, float((errors[counted] / words[counted]).max()))
     if point == 0:
-        high = 1 - ((1 - confidence) / 2) ** (1 / len(errors))
+        high = _none_of(len(errors), confidence)
         return Interval(0.0, 0.0, high, len(errors), _n_clusters(clusters))
     spread = _spread_of_ratio(errors - point * words, words, clusters)
     # exp(700) is close to the largest float.
@@ -174,11 +175,13 @@ def paired_difference(
     own = float(base.sum() / (words.sum() * len(base)))
     facts = ours.shape[1], _n_clusters(clusters), len(gaps), own
     if not gaps.any():
-        return Difference(0.0, 0.0, 0.0, *facts, p=1.0, detectable=float("nan"))
+        end = _none_of(ours.shape[1], confidence)
+        return Difference(0.0, -end, end, *facts, p=1.0, detectable=float("nan"))
     margin = spread.margin(confidence)
     return Difference(
         *(point, point - margin, point + margin, *facts),
-        p=spread.p_value(point),
+        # Utterances that all differ by the same: as rare as their signs are.
+        p=spread.p_value(point) if spread.error else 2.0 ** (1 - ours.shape[1]),
         detectable=spread.detectable(confidence, POWER),
     )
 
@@ -259,6 +262,11 @@ def _check(values: NDArray, words: NDArray, clusters: Sequence[str]) -> None:
         raise ValueError("no reference words")
 
 
+def _none_of(n: int, confidence: float) -> float:
+    """The largest share of which `n` utterances still have none in one of forty lists."""
+    return 1 - ((1 - confidence) / 2) ** (1 / n)
+
+
 def _n_clusters(clusters: Sequence[str]) -> int:
     return len(set(clusters))
 
@@ -272,7 +280,7 @@ def _spread(influence: NDArray, information: NDArray, clusters: Sequence[str]) -
     """Of an estimate to which (S, U) `influence` adds up, by cluster.
 
     Clusters that agree to the last digit, as with one error in each, have told nothing about their
-    spread yet: then it is that of the utterances.
+    spread yet: then it is that of the utterances. A few utterances that agree, too, have told nothing at all.
     """
     numbers = np.unique(np.asarray(clusters), return_inverse=True)[1]
     by_utterance = np.arange(len(numbers))
@@ -282,4 +290,4 @@ def _spread(influence: NDArray, information: NDArray, clusters: Sequence[str]) -
         found = clustered(parts[0], share) if len(parts) == 1 else seeded(parts, share)
         if found.error > 1e-9 * np.abs(influence).sum():
             return found
-    return found
+    return Spread(0.0, found.degrees) if len(numbers) >= FEWEST_ALIKE else UNKNOWN

@@ -88,6 +88,8 @@ def _checked(
         not isinstance(content, dict)
         or not {"test", "listener", "order", "answers"} <= content.keys()
         or not isinstance(content["listener"], str)
+        or not isinstance(content["order"], list)
+        or not all(isinstance(name, str) for name in content["order"])
         or not isinstance(content["answers"], dict)
     ):
         raise InputError(f"{path} is no listener's file")

@@ -7,6 +7,7 @@ one. Simulated coverage of 95 % from 5 listeners on: 0.94 to 0.99, where resampl
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +24,15 @@ class CrossedMean:
     high: float
 
 
-def crossed_mean(frame: pd.DataFrame, confidence: float = 0.95) -> CrossedMean:
-    """Mean of `value` with an interval over `listener` x `utterance` (one row each); nan with one of either."""
+def crossed_mean(
+    frame: pd.DataFrame,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+    confidence: float = 0.95,
+) -> CrossedMean:
+    """Mean of `value` with an interval over `listener` x `utterance` (one row each), within `bounds`.
+
+    nan with one of either, and where all say the same: their spread is not known.
+    """
     values = np.asarray(frame["value"], dtype=float)
     mean, n = float(values.mean()), len(values)
     rest = values - mean
@@ -34,11 +42,11 @@ def crossed_mean(frame: pd.DataFrame, confidence: float = 0.95) -> CrossedMean:
         for name in ("listener", "utterance")
     ]
     smaller = min(len(side) for side in sums)
-    if smaller < 2:
+    if smaller < 2 or not rest.any():
         return CrossedMean(mean, float("nan"), float("nan"))
     parts = [(side**2).sum() / n**2 * len(side) / (len(side) - 1) for side in sums]
     both = (rest**2).sum() / n**2
     # Subtracting can leave less than one of the two alone has, which no mean varies by.
     deviation = np.sqrt(max(sum(parts) - both, *parts))
     half = float(stats.t.ppf(0.5 + confidence / 2, smaller - 1) * deviation)
-    return CrossedMean(mean, mean - half, mean + half)
+    return CrossedMean(mean, max(mean - half, bounds[0]), min(mean + half, bounds[1]))

@@ -109,8 +109,9 @@ def rate(answers: Answers) -> list[Rating]:
         if base is not None and name != answers.baseline:
             pairs = part.merge(base, on=["listener", "utterance"], suffixes=("", "_base"))
             pairs["value"] -= pairs["value_base"]
-            difference = crossed_mean(pairs)
-        ratings.append(Rating(name, len(part), crossed_mean(part), difference))
+            difference = crossed_mean(pairs, (-4.0, 4.0))
+        bounds = (1.0, 5.0) if answers.kind == "mos" else (0.0, 1.0)
+        ratings.append(Rating(name, len(part), crossed_mean(part, bounds), difference))
     return sorted(ratings, key=lambda one: (-one.mean.point, one.system))
 
 

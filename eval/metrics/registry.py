@@ -6,7 +6,7 @@ interval, paired differences, CSV and tables follow from it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -39,26 +39,6 @@ class Column:
     explanation: str
     scale: float = 1.0
     ratio: tuple[tuple[str, ...], str] | None = None
-
-    def text(self, value: float | None) -> str:
-        """A value as a table shows it."""
-        return "–" if value is None else self.form.format(self.scale * value)
-
-    def parts(self, row: Mapping[str, Any]) -> tuple[float, float] | None:
-        """What a row adds to the sum and to the divisor of a system's value; None without a value."""
-        if row[self.name] is None:
-            return None
-        if self.ratio is None:
-            return row[self.name], 1.0
-        summed, divisor = self.ratio
-        return sum(row[name] for name in summed), row[divisor]
-
-    def of(self, rows: Iterable[Mapping[str, Any]]) -> tuple[float | None, int]:
-        """A system's value, and over how many rows; (None, 0) when none has one."""
-        found = [parts for row in rows if (parts := self.parts(row)) is not None]
-        if not found:
-            return None, 0
-        return sum(top for top, _ in found) / sum(bottom for _, bottom in found), len(found)
 
 
 @dataclass(frozen=True)
@@ -159,11 +139,6 @@ METRICS: list[Metric] = [
         (Column("words_per_s", "words/s", "{:.2f}", None, "words heard per second of speech"),),
     ),
 ]
-
-
-def columns() -> dict[str, Column]:
-    """Every column of the table by its name."""
-    return {column.name: column for metric in METRICS for column in metric.columns}
 
 
 def empty_values() -> dict[str, Any]:

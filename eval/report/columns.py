@@ -15,6 +15,7 @@ from typing import Any
 from eval.analysis.measures import WER, Measure, caveat
 from eval.analysis.summary import Line
 from eval.metrics.faults import FAULT_CLASSES
+from eval.store.files import markdown_cell
 from mamtra.backbone.layer_plan import plan_letters
 
 Text = Callable[[Line], str]
@@ -103,7 +104,7 @@ def to_markdown(lines: Sequence[Line]) -> str:
     """The table as GitHub Markdown, with its caption."""
     columns = columns_for(lines)
     table = [[header for header, _ in columns], ["---"] * len(columns)]
-    table += [[text(line).replace("|", "\\|") for _, text in columns] for line in lines]
+    table += [[markdown_cell(text(line)) for _, text in columns] for line in lines]
     rows = ["| " + " | ".join(cells) + " |" for cells in table]
     return "\n".join([*rows, "", caption(lines)]) + "\n"
 

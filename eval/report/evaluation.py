@@ -14,6 +14,7 @@ from eval.report.curves import curves_svg, find_metrics_csv, read_curves
 from eval.report.page import SystemResult, write_report
 from eval.report.terminal import leaderboard_table
 from eval.settings import Page
+from eval.store.database import differing
 from eval.store.evaluations import Evaluated, check_list, check_recipe, read_evaluation
 from eval.store.files import InputError, sha256_json, write_json
 
@@ -61,6 +62,14 @@ def check_one_way(systems: Sequence[Evaluated]) -> None:
     """
     for one in systems[1:]:
         check_list(systems[0], one)
+    measured = [one for one in systems if "ce_recipe" in one.card]
+    for one in measured[1:]:
+        gap = differing(measured[0].card["ce_recipe"], one.card["ce_recipe"])
+        if gap:
+            raise InputError(
+                f"{measured[0].folder} and {one.folder} have cross-entropies of different recipes ({gap}): "
+                "run stage=score with the same ce_limit= and testset.tokens="
+            )
     for metric in {name for one in systems for name in one.recipes}:
         first, *others = [one for one in systems if metric in one.recipes]
         for other in others:

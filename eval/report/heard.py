@@ -10,6 +10,7 @@ from eval.report.faults import NAMES
 from eval.report.html import audio_data_uri
 from eval.report.recipes import profile_of, tool_of
 from eval.store.evaluations import Evaluated, Row
+from eval.store.files import sha256_file
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,12 @@ def heard(one: Evaluated, row: Row, form: str | None) -> Heard:
     ]
     fault = row.get("fault_class")  # no column of rows that are older than it
     path = one.wavs / f"{row['utterance']}.wav"
+    # A file that was put in its place since is not what these numbers are about.
+    scored = path.is_file() and sha256_file(path) == row["wav_sha256"]
     return Heard(
         one.name,
         row,
-        audio_data_uri(path, form) if form else None,
+        audio_data_uri(path, form) if form and scored else None,
         None if fault is None else (str(fault), NAMES.get(fault, str(fault))),
         [first, *others],
         row.get("failures") or {},

@@ -22,7 +22,7 @@ from eval.metrics.weights import Unavailable
 from eval.scoring.row import Row, score_one, synthesis_fields
 from eval.scoring.scorers import Scorers
 from eval.store.database import Store
-from eval.store.files import InputError
+from eval.store.files import InputError, sha256_json
 from eval.testset import Item
 
 
@@ -57,7 +57,8 @@ def score(
     numbered = list(enumerate(items))[shard[0] :: shard[1]]
     mine = [item for _, item in numbered]
     calls, rows = scorers.cache.calls, []
-    speech = store.speech(name)
+    made_now = sha256_json(speech_recipe)
+    speech = {u: row for u, (made_by, row) in store.speech(name).items() if made_by == made_now}
     try:
         with progress_bar(console) as bar:
             prompts = f"{escape(name)}: prompts"
@@ -67,14 +68,13 @@ def score(
         with progress_bar(console) as bar:
             for item in bar.track(mine, description=f"{escape(name)}: scoring"):
                 row = score_one(item, wavs, scorers)
-                _, said = speech.get(item.utterance, (None, None))
-                rows.append(row | synthesis_fields(said, row))
+                rows.append(row | synthesis_fields(speech.get(item.utterance), row))
     except Unavailable as error:
         raise InputError(str(error)) from error
     store.put_scores(
         name,
         [(place, row) for (place, _), row in zip(numbered, rows, strict=True)],
-        expected=len(items),
+        utterances=[item.utterance for item in items],
         test_set=test_set,
         seed=seed,
         speech_recipe=speech_recipe,

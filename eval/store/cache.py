@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eval.store.files import InputError
+from eval.store.files import InputError, make_folder
 
 FILE = "metrics.sqlite"
 BUSY_S = 60.0
@@ -26,13 +26,15 @@ class Cache:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.calls = 0  # model calls since construction
-        root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
         try:
             self._database = sqlite3.connect(root / FILE, timeout=BUSY_S, isolation_level=None)
             self._database.execute(
                 "CREATE TABLE IF NOT EXISTS value "
                 "(key TEXT, sha256 TEXT, value TEXT NOT NULL, PRIMARY KEY (key, sha256))"
             )
+        except sqlite3.OperationalError as error:  # locked, read-only, a full disk
+            raise InputError(f"{root / FILE}: {error}; try again") from error
         except sqlite3.DatabaseError as error:
             raise InputError(
                 f"{root / FILE}: not a cache of metric values ({error}); delete it, and they are "

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.store.files import InputError, sha256_json
+from eval.store.files import InputError, make_folder, sha256_json
 
 FILE = "evaluation.sqlite"
 VERSION = 1  # of the tables below; another one is refused
@@ -71,10 +71,12 @@ class Store:
             _refuse_old(folder)
             if not create:
                 raise InputError(f"{folder} holds no evaluation ({FILE} is missing)")
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         try:
             self._database = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
             self._prepare()
+        except sqlite3.OperationalError as error:  # locked, read-only, a full disk
+            raise InputError(f"{self.path}: {error}; try again") from error
         except sqlite3.DatabaseError as error:
             raise InputError(
                 f"{self.path}: not a store of evaluations ({error}); move it away and score again "
@@ -170,23 +172,25 @@ class Store:
         system: str,
         rows: Sequence[tuple[int, Row]],
         *,
-        expected: int,
+        utterances: Sequence[str],
         test_set: str,
         seed: int,
         speech_recipe: Mapping[str, Any],
         metric_recipes: Mapping[str, Mapping[str, Any]],
     ) -> None:
-        """Rows with their positions in the list of `expected` utterances, and what made them.
+        """Rows with their positions in the list of `utterances` that are asked for, and what made them.
 
-        Rows of utterances that are no longer on the list go: they would be counted otherwise.
+        Rows of other utterances, of another list or seed go: they would be counted otherwise.
         """
         with self.transaction():
             speech = self._remember(speech_recipe)
             metrics = {name: self._remember(one) for name, one in metric_recipes.items()}
+            expected = len(utterances)
             same = (expected, test_set, seed, speech, _text(metrics), self._run)
             self._database.execute(
-                "DELETE FROM score WHERE system = ? AND (test_set != ? OR expected != ?)",
-                (system, test_set, expected),
+                "DELETE FROM score WHERE system = ? AND (test_set != ? OR seed != ? OR expected != ? "
+                "OR utterance NOT IN (SELECT value FROM json_each(?)))",
+                (system, test_set, seed, expected, _text(list(utterances))),
             )
             self._database.executemany(
                 "INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -191,6 +191,8 @@ def _check_ready(store: Store, name: str, scores: Sequence[StoredScore]) -> None
             f"{where}: {len(scores)} of {first.expected} utterances are scored; run stage=score to "
             "the end (every shard of it)"
         )
+    if store.recipe(first.speech_recipe).get("kind") == "wavs":
+        return  # made elsewhere: what was synthesised here under that name is another system's
     heard = {score.row["utterance"]: score.row["wav_sha256"] for score in scores}
     for utterance, (recipe, row) in store.speech(name).items():
         now = (recipe, row["sha256"])

@@ -1,4 +1,4 @@
-"""Small file helpers: atomic writes, content hashes, JSON lines.
+"""Small file helpers: atomic writes, content hashes.
 
 Every result goes through a temporary name in the same folder and a rename, so that an interrupt
 leaves either the old file or the new one, never a part.
@@ -9,13 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 
 class InputError(ValueError):
     """Something the user gave is wrong; the message alone says what to mend."""
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder where there is none. Raises InputError when that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made: {error.strerror}") from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -45,16 +52,6 @@ def read_json(path: Path) -> Any | None:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-
-
-def json_line(row: Mapping[str, Any]) -> str:
-    """One row as one line of JSON, newline included."""
-    return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as JSON lines, atomically."""
-    write_text(path, "".join(json_line(row) for row in rows))
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -91,3 +88,8 @@ def sha256_file(path: Path) -> str:
 def sha256_json(value: Any) -> str:
     """Hex sha256 of a JSON value in canonical form (sorted keys)."""
     return sha256_bytes(json.dumps(value, sort_keys=True, ensure_ascii=True).encode())
+
+
+def markdown_cell(text: str) -> str:
+    """A text as a cell of a Markdown table, whatever characters it has."""
+    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

@@ -91,7 +91,7 @@ def _migrate_system(folder: Path, store: Store) -> None:
     store.put_scores(
         folder.name,
         list(enumerate(rows)),
-        expected=len(rows),
+        utterances=[row["utterance"] for row in rows],
         test_set=scored["test_set"],
         seed=seed,
         speech_recipe=speech,

@@ -6,6 +6,7 @@ from zlib import crc32
 import numpy as np
 import soundfile
 
+from eval.store.files import sha256_file
 from tests.eval.stored import put_evaluation
 
 RATE_HZ = 16_000
@@ -115,10 +116,12 @@ def store_system(
 ) -> None:
     """Put a system's rows into the store of `folder`, with tones of `wav_hz` as its speech."""
     recipes = RECIPES if recipes is None else recipes
-    put_evaluation(folder, name, rows, seed=seed, test_set=test_set, recipes=recipes, card=card)
     if wav_hz is not None:
         (folder / name / "wavs").mkdir(parents=True, exist_ok=True)
         for number, row in enumerate(rows):
             t = np.arange(RATE_HZ) / RATE_HZ
             tone = 0.1 * (1 + number % 5) * np.sin(2 * np.pi * wav_hz * t)
-            soundfile.write(folder / name / f"wavs/{row['utterance']}.wav", tone, RATE_HZ)
+            path = folder / name / f"wavs/{row['utterance']}.wav"
+            soundfile.write(path, tone, RATE_HZ)
+            row["wav_sha256"] = sha256_file(path)
+    put_evaluation(folder, name, rows, seed=seed, test_set=test_set, recipes=recipes, card=card)

@@ -28,7 +28,7 @@ def put_evaluation(
     store.put_scores(
         name,
         [(place, {"wav_sha256": None, **row}) for place, row in enumerate(rows)],
-        expected=len(rows),
+        utterances=[row["utterance"] for row in rows],
         test_set=test_set,
         seed=seed,
         speech_recipe=made_by,

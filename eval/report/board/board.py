@@ -11,7 +11,6 @@ called <ratio>-<placement> (1to3-blockbeg) also fill a ratio x placement grid. N
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from eval.report.heard import Heard, heard
 from eval.report.html import environment
 from eval.report.recipes import distinct_recipes, facts_of, profile_of, tool_of
 from eval.store.evaluations import Evaluated, find_evaluations
-from eval.store.files import read_json, sha256_json, write_text
+from eval.store.files import markdown_cell, read_json, sha256_json, write_text
 from eval.store.manifest import REPOSITORY
 
 PUBLISHED = {1_088: REPOSITORY / "results/published/seedtts_en.csv"}  # by the size of the test set
@@ -177,9 +176,5 @@ def _markdown(group: Group) -> str:
         cells = (column.cells[number] for column in columns)
         texts = [f"{c.text} {c.detail}".strip() + (" *" if c.settled else "") for c in cells]
         table.append([entry.one.name, *texts])
-    lines = ["| " + " | ".join(_escaped(cells)) + " |" for cells in table]
+    lines = ["| " + " | ".join(map(markdown_cell, cells)) + " |" for cells in table]
     return head + "\n".join([*lines, "", caption(group.lines)]) + "\n"
-
-
-def _escaped(cells: Sequence[str]) -> list[str]:
-    return [cell.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;") for cell in cells]

@@ -53,7 +53,7 @@ def headline_columns(group: Group) -> list[BoardColumn]:
     if any(gaps):
         baseline = next(line.baseline for line in group.lines if line.baseline)
         explanation = (
-            f"{measure.header} less that of {baseline} on the same sentences; ✓: settled, p below 0.05 after "
+            f"{measure.header} less that of {baseline} on the same sentences; *: settled, p below 0.05 after "
             "Holm over the systems of this table"
         )
         cells = tuple(_gap_cell(measure, gap) for gap in gaps)
@@ -150,7 +150,10 @@ def _coverage(group: Group) -> BoardColumn:
         Cell(f"{line.n_scored}/{line.n_expected}", value=line.n_scored / max(line.n_expected, 1))
         for line in group.lines
     )
-    explanation = "Sentences with usable speech, of those expected; the others count as WER 100 %"
+    explanation = (
+        "Sentences with usable speech, of those expected; the others count as WER 100 %, but for texts "
+        "without words"
+    )
     return BoardColumn("ok / n", explanation, tuple(cells))
 
 

@@ -61,7 +61,9 @@ def test_equal_systems_and_a_planted_difference(compared, tmp_path):
     found, _ = compared([scored(*one) for one in systems])
     same, more = found["same", "wer"], found["worse", "wer"]
     assert same.difference.point == 0 and same.difference.p_holm == 1
-    assert same.verdict(0.005) == AS_GOOD and found["better", "wer"].verdict(0.005) == BETTER
+    # 200 utterances without a difference leave room for 1.8 % that have one.
+    assert same.verdict(0.02) == AS_GOOD and same.verdict(0.005) == OPEN
+    assert found["better", "wer"].verdict(0.005) == BETTER
     assert more.difference.point == pytest.approx(29 / 1600) and more.difference.low > 0
     assert more.difference.p_holm < 0.01 and more.verdict(0.005) == WORSE
     assert more.difference.p < more.difference.p_holm

@@ -1,11 +1,16 @@
 """A new metric is a file and a line: what follows from the line."""
 
+import io
+
 import numpy as np
+import pandas as pd
 import pytest
 
+from eval.analysis.summary import leaderboard_line
 from eval.metrics import registry
 from eval.metrics.clip import Clip, Scorer
-from eval.metrics.registry import METRICS, Column, Metric, columns
+from eval.metrics.registry import METRICS, Column, Metric
+from eval.report.columns import to_csv, to_markdown
 from tests.eval.scored_world import CountingASR, items, run, stand_ins
 
 
@@ -38,10 +43,15 @@ def test_a_new_metric_is_in_rows_recipes_and_summaries(world, monkeypatch):
     assert rows[0]["crossings"] == pytest.approx(400 / 16_000, rel=0.02)
     assert rows[2]["crossings"] is None
     assert scorers.recipes()["crossings"] == {"tool": "zero-crossings", "version": 1}
-    column = columns()["crossings"]
-    value, n = column.of(rows)
-    assert n == 2 and value == pytest.approx((400 + 1800) / 2 / 16_000, rel=0.02)
-    assert column.text(value) == f"{100 * value:.1f}" and column.text(None) == "–"
+    line = leaderboard_line("s", {"kind": "wavs"}, rows)
+    found = line.estimates["crossings"]
+    assert found.n == 2 and found.point == pytest.approx((400 + 1800) / 2 / 16_000, rel=0.02)
+    table = pd.read_csv(io.StringIO(to_csv([line])))
+    assert table["crossings"][0] == pytest.approx(found.point, rel=1e-4)
+    assert "ZC %" in to_markdown([line]) and f"{100 * found.point:.1f}" in to_markdown([line])
+    # Rows of before the metric have no value of it, and every other one.
+    older = [{k: v for k, v in row.items() if k != "crossings"} for row in rows]
+    assert "crossings" not in leaderboard_line("s", {"kind": "wavs"}, older).estimates
     assert run(world, items(world))[1].cache.calls == 0
 
 
@@ -50,14 +60,8 @@ def test_every_column_is_in_every_row_and_declared_once(world):
     names = [name for m in METRICS for name in (*(c.name for c in m.columns), *m.fields)]
     assert len(names) == len(set(names)) and set(names) <= set(rows[0])
     assert set(scorers.recipes()) <= {metric.name for metric in METRICS}
-    assert all(c.explanation and c.better in ("higher", "lower", None) for c in columns().values())
-
-
-def test_a_corpus_rate_is_the_ratio_of_sums(world):
-    rows, _ = run(world, [*items(world, "a", "hello"), *items(world, "b", "hello big world")[:1]])
-    assert columns()["wer"].of(rows) == (pytest.approx((1 + 1) / 4), 2)
-    assert columns()["wer"].parts(rows[1]) == (1, 3)
-    assert columns()["sim_prompt"].of([]) == (None, 0)
+    columns = [column for metric in METRICS for column in metric.columns]
+    assert all(c.explanation and c.better in ("higher", "lower", None) for c in columns)
 
 
 def test_guarded_errors_never_exceed_the_raw_ones(world):

@@ -120,7 +120,7 @@ def test_speech_that_was_made_again_has_no_scores_until_it_is_scored(tmp_path):
     store.put_scores(
         "s",
         list(enumerate(rows)),
-        expected=2,
+        utterances=["a", "b"],
         test_set="t",
         seed=0,
         speech_recipe=speech,
