@@ -9,7 +9,8 @@ import numpy as np
 
 SAMPLES_PER_FRAME = 160  # 100 Hz at 16 kHz
 STRESS = frozenset("ˈˌ")  # their time belongs to the vowel behind them
-LENGTH = frozenset(("ː", "ʲ", "\u0329"))  # theirs to the sound before them
+LENGTH = frozenset(("ː", "ʲ", "\u0329", "\u0303"))  # theirs to the sound before them
+ALIKE = {"r": "ɹ"}  # of a foreign word
 PAUSES = frozenset("^$.,?!")
 BOUNDARY = " "
 PAUSE = "_"
@@ -32,7 +33,7 @@ def merge(phonemes: Sequence[str], ends: Sequence[int]) -> tuple[list[str], np.n
     for phoneme, end in zip(phonemes, ends, strict=True):
         if phoneme in STRESS:
             continue
-        symbol = PAUSE if phoneme in PAUSES else phoneme
+        symbol = PAUSE if phoneme in PAUSES else ALIKE.get(phoneme, phoneme)
         if phoneme in LENGTH or (symbols and symbol == PAUSE == symbols[-1]):
             times[-1] = int(end)
             continue

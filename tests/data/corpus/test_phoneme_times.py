@@ -13,6 +13,11 @@ def test_marks_give_their_time_to_their_sound():
     assert ends.tolist() == [10, 20, 50, 60, 80, 100]
 
 
+def test_foreign_sounds_are_those_they_are_like():
+    symbols, ends = merge(["r", "ɑ", "\u0303"], [10, 20, 30])
+    assert symbols == ["ɹ", "ɑ"] and ends.tolist() == [10, 30]
+
+
 @pytest.mark.parametrize(
     ("phonemes", "ends", "message"),
     [(["h", "ü"], [1, 2], "'ü'"), (["h"], [1, 2], "2 ends"), (["h", "i"], [3, 2], "not fall")],
