@@ -6,7 +6,7 @@ import pytest
 import soundfile as sf
 
 from data import codec_features
-from data.codec_features import prepare
+from data.codec_features import Joined, prepare
 from data.corpus.phoneme_times import SYMBOLS
 
 pytest.importorskip("parselmouth", reason="pitch needs the [corpus] extra")
@@ -82,6 +82,14 @@ def test_a_grown_corpus_only_computes_what_is_new(corpus):
     assert list(features.index["utterance"]) == ["u0", "u1", "u2", "u3"]
     assert features.index["first_frame"].tolist() == [0, 52, 104, 156]
     assert features.voices.keys() == {"v0", "v1"}
+
+
+def test_a_slice_that_crosses_parts_is_an_error():
+    joined = Joined([np.arange(4), np.arange(4, 10)])
+    assert len(joined) == 10 and joined[4:10].tolist() == [4, 5, 6, 7, 8, 9]
+    for wanted in (slice(3, 5), slice(8, 11)):
+        with pytest.raises(IndexError, match="within one part"):
+            joined[wanted]
 
 
 def test_without_phoneme_times_there_are_no_phonemes(corpus):

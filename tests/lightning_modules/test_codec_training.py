@@ -11,14 +11,13 @@ from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 
 from data.codec_batches import CropBatches, RecordingBatches
-from data.codec_features import CodecCorpus, _open
+from data.codec_features import CodecCorpus
 from lightning_modules import fit_codec as runs
-from lightning_modules.codec import CodecModule, stretch_frequency
+from lightning_modules.codec import CodecModule
 from mamtra.speech import load_codec
 from mamtra.speech.codec import CodecNetwork
 from mamtra.speech.features import HOP, SAMPLE_RATE_HZ, log_mel
 from mamtra.speech.mini_codec import read_text_name
-from mamtra.speech.recogniser import per_phone_weights
 from mamtra.text.characters import CharacterTokenizer
 from train import main
 
@@ -152,12 +151,6 @@ def test_a_phone_loss_needs_phoneme_times(tmp_path):
         fit(tmp_path, steps=2, train=train, phone_weight=1.0, n_phones=3)
 
 
-def test_every_phoneme_counts_the_same_however_long_it_is():
-    phones = torch.tensor([[4, 4, 4, 2, -1, -1], [2, 2, 2, 2, 2, 2]])
-    expected = torch.tensor([[1 / 3, 1 / 3, 1 / 3, 1, 0, 0], [1 / 6] * 6])
-    torch.testing.assert_close(per_phone_weights(phones), expected)
-
-
 def test_training_starts_from_given_weights(tmp_path):
     first = fit(tmp_path, steps=2, run=tmp_path / "first")
     again = fit(tmp_path, steps=1, run=tmp_path / "again", lr=0.0, init=str(first))
@@ -165,27 +158,6 @@ def test_training_starts_from_given_weights(tmp_path):
     assert all(torch.equal(before[name], after[name]) for name in before)
     with pytest.raises(FileNotFoundError, match=r"training\.init"):
         fit(tmp_path, steps=1, run=tmp_path / "none", init=str(tmp_path / "absent"))
-
-
-def test_parts_of_a_corpus_are_read_as_one(tmp_path):
-    made = synthetic_corpus()
-    for k in range(2):
-        part = tmp_path / f"part-{k:03d}"
-        part.mkdir()
-        for name in ("audio", "mel", "f0"):
-            np.save(part / f"{name}.npy", getattr(made, name))
-        voices = made.voices if k == 0 else {"v9": made.voices["v0"]}
-        np.savez(part / "voices.npz", **voices)
-        rename = made.index.assign(utterance=made.index["utterance"] + f"-{k}")
-        rename.to_csv(part / "index.csv", index=False)
-    joined = _open(sorted(tmp_path.iterdir()))
-    assert joined.index["utterance"].is_unique and len(joined.index) == 24
-    assert joined.voices.keys() == {"v0", "v1", "v9"} and joined.phones is None
-    last = joined.index.iloc[-1]
-    mel = joined.mel[last.first_frame : last.first_frame + last.n_frames]
-    assert np.array_equal(mel, made.mel[-last.n_frames :])
-    with pytest.raises(IndexError, match="within one part"):
-        joined.f0[len(made.f0) - 1 : len(made.f0) + 1]
 
 
 def test_codec_then_vocoder_export_a_codec_that_loads(corpus, tmp_path, capsys):
@@ -277,16 +249,6 @@ def test_a_speech_run_with_other_settings_is_not_continued(command, tmp_path):
     before = weights.read_bytes()
     command(*codec, "training.steps=3", "overwrite=true")
     assert weights.read_bytes() != before
-
-
-@pytest.mark.parametrize("factor", [0.8, 1.0, 1.25])
-def test_a_stretch_moves_a_tone_to_its_new_frequency(factor):
-    seconds = torch.arange(SAMPLE_RATE_HZ // 2) / SAMPLE_RATE_HZ
-    tones = [log_mel(torch.sin(2 * torch.pi * hz * seconds)) for hz in (1500.0, 1500.0 * factor)]
-    stretched = stretch_frequency(tones[0][None], torch.tensor([factor]))[0]
-    assert abs(int(stretched[20].argmax()) - int(tones[1][20].argmax())) <= 1
-    if factor == 1.0:
-        torch.testing.assert_close(stretched, tones[0], atol=1e-4, rtol=0)
 
 
 def test_a_stretch_is_drawn_from_the_step_and_only_while_training(corpus):
