@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from eval.analysis.summary import difference_to
-from eval.store.evaluations import read_evaluation
+from eval.store.evaluations import Evaluated, check_comparable, read_evaluation
 from eval.store.files import InputError, read_json
 from mamtra.backbone.layer_plan import attention_count, plan_letters
 
@@ -31,7 +31,7 @@ def table(grid: Path) -> list[Row]:
     # A work belongs to one seed, so that what it measured is the same for all of its cells.
     seeds = {cell["work"]: cell["seed"] for cell in cells if cell["work"]}
     teachers = {
-        seed: scores_of(grid / "works" / work)
+        seed: _teacher(grid / "works" / work)
         for work, seed in seeds.items()
         if "M" not in work.split("-")[0]
     }
@@ -54,16 +54,32 @@ def _order(row: Row) -> tuple:
     return -row["attention_layers"], row["ratio"], row["placement"], row["overrides"], row["seed"]
 
 
-def scores_of(folder: Path) -> list[Row]:
-    """Scored utterances of a work, [] while there are none."""
+def _teacher(folder: Path) -> Evaluated | None:
+    """A teacher's scores; without them its own row says why, and the others have no difference."""
     try:
-        [one] = read_evaluation(folder / "eval", [STUDENT])
+        return evaluation_of(folder)
     except InputError:
-        return []
-    return list(one.rows)
+        return None
 
 
-def _work_row(folder: Path, teacher: Sequence[Row] | None) -> Row:
+def evaluation_of(folder: Path) -> Evaluated | None:
+    """The scored student of a work; None while the work is not done.
+
+    Raises InputError for a work that is done without scores, or whose rows do not belong together.
+    """
+    if (read_json(folder / "result.json") or {}).get("status") != "done":
+        return None
+    [one] = read_evaluation(folder / "eval", [STUDENT])
+    return one
+
+
+def scores_of(folder: Path) -> list[Row]:
+    """Scored utterances of a work, [] while there are none; errors as `evaluation_of`."""
+    one = evaluation_of(folder)
+    return list(one.rows) if one else []
+
+
+def _work_row(folder: Path, teacher: Evaluated | None) -> Row:
     result = read_json(folder / "result.json") or {"status": "left", "error": None}
     names = ("status", "error", "version", "train_s", "evaluate_s")
     row: Row = {name: result.get(name) for name in names}
@@ -98,13 +114,17 @@ def _last_validation(path: Path) -> Row:
     return {str(name): last[name] for name in ("step", *names)}
 
 
-def _difference(folder: Path, teacher: Sequence[Row] | None) -> Row:
-    """Corpus WER above the teacher's; nothing for the teacher itself or without its scores."""
+def _difference(folder: Path, teacher: Evaluated | None) -> Row:
+    """Corpus WER above the teacher's; nothing for the teacher itself or without its scores.
+
+    Raises InputError for a teacher that was scored on another list or in another way.
+    """
     names = [f"wer_difference{end}" for end in ("", "_low", "_high", "_p")]
-    scores = scores_of(folder)
-    if not teacher or not scores or scores == teacher:
+    one = evaluation_of(folder)
+    if teacher is None or one is None or one.folder == teacher.folder:
         return {}
-    gap = difference_to(scores, teacher)
+    check_comparable([teacher, one])
+    gap = difference_to(one.rows, teacher.rows)
     return dict(zip(names, (gap.point, gap.low, gap.high, gap.p), strict=True)) if gap else {}
 
 

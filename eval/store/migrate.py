@@ -57,7 +57,12 @@ def _migrate(folder: Path) -> list[str]:
     store = Store(scratch, create=True)
     try:
         for name in names:
-            _migrate_system(folder / name, store)
+            try:
+                _migrate_system(folder / name, store)
+            except KeyError as error:
+                raise InputError(
+                    f"{folder / name}: {error} is missing: it cannot be migrated"
+                ) from error
     finally:
         store.close()
     os.replace(scratch / FILE, folder / FILE)
@@ -67,9 +72,16 @@ def _migrate(folder: Path) -> list[str]:
 
 def _migrate_system(folder: Path, store: Store) -> None:
     card, scored = _whole(folder / "system.json"), _whole(folder / "scored.json")
-    rows = [_row(row) for row in read_jsonl(folder / "scores.jsonl")]
-    if not rows:
-        raise InputError(f"{folder / 'scores.jsonl'} holds no rows")
+    scores = folder / "scores.jsonl"
+    rows = [_row(row) for row in read_jsonl(scores)]
+    if not rows or scores.read_text(encoding="utf-8").count("\n") != len(rows):
+        raise InputError(f"{scores} holds no whole rows, or a part of one: score that system again")
+    # It was written before scoring, the rows after.
+    if (folder / "scored.json").stat().st_mtime_ns > scores.stat().st_mtime_ns:
+        raise InputError(
+            f"{folder / 'scored.json'} is newer than {scores.name}: a scoring was stopped, or a copy lost the "
+            "times of its files, and what made the rows is not known: score that system again"
+        )
     rules = {name: value for name, value in scored["protocol"].items() if name != "sha256"}
     # In the shape of today's recipes (`eval.metrics`), so that pages can name the tools.
     wer = {

@@ -20,7 +20,8 @@ from studies.grid import (
     stages,
     sweep_size,
 )
-from studies.grid_table import progress, table
+from studies.grid_table import progress, scores_of, table
+from tests.eval.stored import WER, put_evaluation
 
 A, M = "attention", "mamba"
 
@@ -232,6 +233,18 @@ def test_progress_counts_cells_and_times_works():
     # Two cells took 120 s of work, so two more take as long.
     assert progress(rows, 5).startswith("2 done, 1 failed, 2 left of 5, about 2 minutes for one")
     assert progress(rows[:2], None) == "2 done, 0 failed, 0 left of 2"
+
+
+def test_a_work_that_was_scored_in_another_way_has_no_difference_but_an_error(grid):
+    teacher, student = cell(ratio="1:0", plan=(A, A)), cell()
+    run(grid, teacher)
+    run(grid, student)
+    rows = scores_of(grid / "works" / student.work)
+    other = {"wer": WER | {"asr": "another"}}
+    put_evaluation(grid / "works" / student.work / "eval", "student", rows, recipes=other)
+    found = {row["ratio"]: row for row in table(grid)}
+    assert found["1:0"]["status"] == "done"
+    assert found["1:1"]["status"] == "failed" and "asr: asr-p and another" in found["1:1"]["error"]
 
 
 def test_commands_of_a_cell(tmp_path):

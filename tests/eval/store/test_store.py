@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import re
 import signal
 import sqlite3
 import subprocess
@@ -114,7 +115,6 @@ def old_evaluation(folder, name, n=3):
     own = folder / name
     own.mkdir(parents=True)
     old = [row | {"detail": "no similarity: ValueError: too short"} for row in rows(n)]
-    (own / "scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in old))
     card = {"kind": "model", "source": "m", "model_sha256": "abc", "layer_plan": ["attention"]}
     (own / "system.json").write_text(json.dumps(card))
     protocol = {"profile": "f5", "language": "en", "asr": "a", "speaker": "g", "mos": None}
@@ -122,6 +122,7 @@ def old_evaluation(folder, name, n=3):
     (own / "scored.json").write_text(json.dumps(scored))
     ce = {"recipe": "r", "nats_per_token": 2.5, "shuffled_nats_per_token": 8.0}
     (own / "ce.json").write_text(json.dumps(ce))
+    (own / "scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in old))
 
 
 def test_old_results_are_refused_until_they_are_migrated_and_marked(tmp_path):
@@ -150,12 +151,32 @@ def test_old_results_are_refused_until_they_are_migrated_and_marked(tmp_path):
         migrate(tmp_path / "nowhere", QUIET)
 
 
-def test_damaged_old_results_are_named_and_leave_no_store(tmp_path):
+@pytest.mark.parametrize(
+    ("file", "content", "fault"),
+    [
+        ("scored.json", "{ ha", "scored.json is missing or damaged"),
+        ("scored.json", '{"test_set": "t"}', "scored.json is newer than scores.jsonl"),
+        (
+            "scores.jsonl",
+            '{"utterance": "u0", "prompt": "p", "wer"',
+            "no whole rows, or a part of one",
+        ),
+        ("system.json", '{"source": "m"}', "'kind' is missing"),
+    ],
+)
+def test_damaged_old_results_are_named_and_leave_no_store(tmp_path, file, content, fault):
     old_evaluation(tmp_path / "e", "teacher")
-    (tmp_path / "e/teacher/scored.json").write_text("{ ha")
-    with pytest.raises(InputError, match=r"scored\.json is missing or damaged"):
+    (tmp_path / "e/teacher" / file).write_text(content)
+    with pytest.raises(InputError, match=re.escape(fault)):
         migrate(tmp_path, QUIET)
     assert not (tmp_path / "e" / FILE).exists()
+
+
+def test_rows_that_are_no_longer_asked_for_go(tmp_path):
+    """Another slice of one list, of equal length; other seeds of a folder of wavs."""
+    put_evaluation(tmp_path, "s", rows())
+    put_evaluation(tmp_path, "s", [row | {"utterance": f"v{i}"} for i, row in enumerate(rows())])
+    assert [row["utterance"] for row in read_evaluation(tmp_path)[0].rows] == ["v0", "v1", "v2"]
 
 
 @pytest.mark.slow
