@@ -79,9 +79,8 @@ def test_the_shipped_dictionary_keeps_the_first_pronunciation_of_every_word(tmp_
     ]
     assert (tmp_path / "cmudict.LICENSE").read_text() == "yours to keep"
     assert len(lexicon.dictionary()) > 120_000
-    assert lexicon.pronounce("unquestionably") == tuple(
-        ["AH0", "N", "K", "W", "EH1", "S", "CH", "AH0", "N", "AH0", "B", "L", "IY0"]
-    )
+    said = "AH0 N K W EH1 S CH AH0 N AH0 B L IY0"
+    assert lexicon.pronounce("unquestionably") == tuple(said.split())
 
 
 def test_five_thousand_characters_become_pieces_that_say_all_of_it(tokenizer):
