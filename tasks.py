@@ -17,6 +17,7 @@ from lightning_modules.base import LanguageModelModule
 from lightning_modules.distill import DistillModule
 from lightning_modules.fit_codec import fit_codec, fit_vocoder
 from lightning_modules.layerwise import LayerwiseModule
+from lightning_modules.precision import AUTO, resolve_precision
 from lightning_modules.run_folder import RunFolder
 from lightning_modules.running import TrainingLength, say, software, train_in
 from lightning_modules.teacher import TeacherModule
@@ -221,8 +222,22 @@ TASKS: Mapping[str, Task[Any]] = {
 }
 
 
+def with_precision(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with `precision: auto` decided for this machine: it is part of a run's identity,
+    because it changes the result."""
+    decided = dict(plain)
+    for group in ("trainer", "training"):
+        settings = decided.get(group)
+        if isinstance(settings, dict) and settings.get("precision") == AUTO:
+            precision = resolve_precision(AUTO, settings["accelerator"])
+            say(f"precision: {precision}")
+            decided[group] = {**settings, "precision": precision}
+    return decided
+
+
 def run(plain: dict[str, Any]) -> None:
     """What a resolved configuration asks for. Raises SettingsError, and what the task raises."""
+    plain = with_precision(plain)
     if plain["task"] not in TASKS:
         raise SettingsError(f"unknown task {plain['task']!r}; valid: {', '.join(TASKS)}")
     task = TASKS[plain["task"]]

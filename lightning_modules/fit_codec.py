@@ -106,6 +106,36 @@ def read_part(path: Path, prefix: str) -> dict[str, torch.Tensor]:
     return {name: tensor.float() for name, tensor in (exported or stored).items()}
 
 
+# Their shapes follow from the number of FSQ channels.
+OF_THE_CODEBOOK = (
+    "tokenizer.to_code.weight",
+    "tokenizer.to_code.bias",
+    "decoder.inlet.weight",
+)
+
+
+def start_from(codec: CodecNetwork, weights: dict[str, torch.Tensor], source: str) -> list[str]:
+    """Loads weights of a codec whose codebook may have another size; names of what stays as it was drawn.
+
+    Raises ValueError, naming `source` and the tensor, when anything else differs.
+    """
+    wanted = codec.state_dict()
+    if wrong := sorted(wanted.keys() ^ weights.keys()):
+        raise ValueError(f"training.init={source}: missing or extra tensor {wrong[0]}")
+    other = [name for name, tensor in wanted.items() if weights[name].shape != tensor.shape]
+    if wrong := [name for name in other if name not in OF_THE_CODEBOOK]:
+        raise ValueError(
+            f"training.init={source}: {wrong[0]} is {tuple(weights[wrong[0]].shape)}, the run's codec "
+            f"has {tuple(wanted[wrong[0]].shape)}: only codec.network.levels may differ"
+        )
+    # With another number of channels none of the three means what it meant.
+    fresh: list[str] = [*OF_THE_CODEBOOK] if other else []
+    codec.load_state_dict(
+        {name: t for name, t in weights.items() if name not in fresh}, strict=False
+    )
+    return fresh
+
+
 def fit_codec(
     run: Path,
     train: Any,
@@ -133,7 +163,8 @@ def fit_codec(
         return out
     codec = CodecNetwork(**network)
     if init:
-        codec.load_state_dict(read_part(Path(init), "network."))
+        fresh = start_from(codec, read_part(Path(init), "network."), init)
+        print(f"weights from {init}" + (f", but for {', '.join(fresh)}" if fresh else ""))
     module = CodecModule(
         codec,
         CharacterTokenizer().vocab_size,

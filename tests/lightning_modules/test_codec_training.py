@@ -160,6 +160,19 @@ def test_training_starts_from_given_weights(tmp_path):
         fit(tmp_path, steps=1, run=tmp_path / "none", init=str(tmp_path / "absent"))
 
 
+def test_a_larger_codebook_starts_from_the_rest_of_a_codec(tmp_path, capsys):
+    first = fit(tmp_path, steps=2, run=tmp_path / "first")
+    options = {"run": tmp_path / "more", "lr": 0.0, "init": str(first)}
+    more = fit(tmp_path, steps=1, network=NETWORK | {"levels": [7, 5, 5, 5, 5]}, **options)
+    before, after = load_file(first), load_file(more)
+    kept = [name for name in before if torch.equal(before[name], after[name])]
+    assert sorted(before.keys() - kept) == sorted(runs.OF_THE_CODEBOOK)
+    assert f"weights from {first}, but for tokenizer.to_code.weight" in capsys.readouterr().out
+    options["run"] = tmp_path / "wider"
+    with pytest.raises(ValueError, match=r"only codec\.network\.levels may differ"):
+        fit(tmp_path, steps=1, network=NETWORK | {"width": 24}, **options)
+
+
 def test_codec_then_vocoder_export_a_codec_that_loads(corpus, tmp_path, capsys):
     weights = fit(tmp_path, steps=30)
     out = runs.fit_vocoder(
