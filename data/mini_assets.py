@@ -1,14 +1,18 @@
-"""Gathers what the repository ships of the mini system, with hashes.
+"""Gathers what the repository ships of a mini system, with hashes.
 
-    python -m data.mini_assets corpus=<folder> codec=<folder> teacher=<folder> tokens=<parquet> out=assets/mini
+    python -m data.mini_assets corpus=<folder> codec=<folder> tokens=<parquet> out=assets/mini
+        [teacher=<folder>]
 
-Prompts and the recordings of the first test items are stored as FLAC, so they are the corpus's samples.
+Prompts and the recordings of the first test items are stored as FLAC, so they are the corpus's samples. What
+was screened (`screen.json`, and `voices.json` of an open corpus) goes along: another build need not hear it
+again.
 """
 
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,6 +20,7 @@ import pandas as pd
 import soundfile as sf
 
 from data.arguments import parse_arguments
+from data.corpus.open_build import SCREENED
 from data.corpus.test_list import test_items, write_meta
 from data.corpus.voices import SAMPLE_RATE_HZ
 
@@ -38,17 +43,22 @@ def _flac(source: Path, target: Path) -> None:
     sf.write(target, wave, rate, format="FLAC", subtype="PCM_16", compression_level=1.0)
 
 
-def gather(corpus: Path, codec: Path, teacher: Path, tokens: Path, out: Path) -> Path:
+def _copy(source: Path, names: Iterable[str], target: Path) -> None:
+    for name in names:
+        shutil.copy2(source / name, target / name)
+
+
+def gather(corpus: Path, codec: Path, tokens: Path, out: Path, teacher: Path | None = None) -> Path:
     """Returns `<out>/manifest.json`. Raises ValueError when the whole exceeds MAX_BYTES."""
     items = test_items(pd.read_csv(corpus / "manifest.csv"))
     fresh = out.with_name(out.name + ".partial")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    for name in ("codec.safetensors", "codec.json"):
-        shutil.copy2(codec / name, fresh / name)
-    shutil.copytree(teacher, fresh / "teacher")
+    _copy(codec, ("codec.safetensors", "codec.json"), fresh)
+    if teacher is not None:
+        shutil.copytree(teacher, fresh / "teacher")
     shutil.copy2(tokens, fresh / "tokens.parquet")
-    shutil.copy2(corpus / "screen.json", fresh / "screen.json")
+    _copy(corpus, [name for name in SCREENED if (corpus / name).exists()], fresh)
     for prompt in sorted({item.prompt for item in items}):
         _flac(corpus / "wavs" / f"{prompt}.wav", fresh / "prompts" / f"{prompt}.flac")
     for item in items[:RECORDINGS]:
@@ -83,5 +93,5 @@ def gather(corpus: Path, codec: Path, teacher: Path, tokens: Path, out: Path) ->
 
 
 if __name__ == "__main__":
-    names = ("corpus", "codec", "teacher", "tokens", "out")
-    gather(**{k: Path(v) for k, v in parse_arguments(__doc__, required=names).items()})
+    given = parse_arguments(__doc__, ("corpus", "codec", "tokens", "out"), ("teacher",))
+    gather(**{name: Path(path) for name, path in given.items()})

@@ -1,12 +1,14 @@
 """Builds the open-vocabulary corpus: screen -> plan -> recordings with phoneme times -> manifest. Resumable.
 
     python -m data.corpus.open_build out=<folder> [hours=30] [workers=2] [wordnet=/usr/share/wordnet]
+        [screened=<folder>]
 
 Recordings are made in shards of 100. A shard's table is written when all its recordings are, under a
 temporary name first, so a run that is stopped at any moment loses at most the shards it was at. The plan is
 a pure function of the WordNet files, the seed, `voices.json` and `screen.json`; more hours extend it and
-change nothing before. Results: `manifest.csv`, `phonemes.parquet` (Piper's phonemes and the sample each ends
-at), `meta.lst` (test list), `wavs/`.
+change nothing before. `screened` holds the last two of another build (the shipped ones are in
+assets/open): nothing is screened again. Results: `manifest.csv`, `phonemes.parquet` (Piper's phonemes and
+the sample each ends at), `meta.lst` (test list), `wavs/`.
 """
 
 import multiprocessing
@@ -40,6 +42,7 @@ VALID_SENTENCES = 350
 UNSEEN_SHARE = 0.4
 MEAN_UTTERANCE_S = 2.26  # of the first 5,900 recordings; later ones have phrases too
 SHARD = 100
+SCREENED = ("voices.json", "screen.json")
 
 _renderer: Renderer
 _voices: dict[str, Voice]
@@ -165,9 +168,29 @@ def _write(path: Path, save) -> None:
     os.replace(partial, path)
 
 
-def build(out: Path, hours: float = 30.0, workers: int = 2, wordnet: Path = FOLDER) -> Path:
+def take_screened(source: Path, out: Path) -> None:
+    """Puts what another build decided into `out`.
+
+    Raises FileNotFoundError, and ValueError when `out` has decided otherwise.
+    """
+    for name in SCREENED:
+        decided = (source / name).read_bytes()
+        if (out / name).exists() and (out / name).read_bytes() != decided:
+            raise ValueError(f"{out / name} differs from {source / name}: build in an empty folder")
+        _write(out / name, lambda path, content=decided: path.write_bytes(content))
+
+
+def build(
+    out: Path,
+    hours: float = 30.0,
+    workers: int = 2,
+    wordnet: Path = FOLDER,
+    screened: Path | None = None,
+) -> Path:
     """Returns the manifest: utterance, split, text, voice, wav (relative to `out`), duration_s."""
     out.mkdir(parents=True, exist_ok=True)
+    if screened is not None:
+        take_screened(screened, out)
     texts = divide(WordNet(wordnet), POOL, SEED)
     candidates = draw_voices(CANDIDATE_VOICES, SEED, LENGTH_SCALE)
     voices = screen_voices(out, texts, candidates, VOICES, workers)
@@ -201,10 +224,11 @@ def build(out: Path, hours: float = 30.0, workers: int = 2, wordnet: Path = FOLD
 
 
 if __name__ == "__main__":
-    options = parse_arguments(__doc__, required=("out",), optional=("hours", "workers", "wordnet"))
+    options = parse_arguments(__doc__, ("out",), ("hours", "workers", "wordnet", "screened"))
     build(
         Path(options["out"]),
         float(options.get("hours", 30)),
         int(options.get("workers", 2)),
         Path(options.get("wordnet", FOLDER)),
+        Path(options["screened"]) if "screened" in options else None,
     )

@@ -166,11 +166,17 @@ def screen_pool(
     """The candidates that are heard, as many as `needed`; decided once, in `<out>/screen.json`.
 
     "unseen" have a word that no training text has, "seen" have none. Raises ValueError when the pool
-    does not suffice.
+    does not suffice, and for a decision about another pool.
     """
     path = out / "screen.json"
     if path.exists():
-        return json.loads(path.read_text())["heard"]
+        heard = json.loads(path.read_text())["heard"]
+        if other := {text for found in heard.values() for text in found} - set(texts.pool):
+            raise ValueError(
+                f"{path} was decided for other texts ({sorted(other)[0]!r} is no candidate): "
+                "is this another version of WordNet?"
+            )
+        return heard
     kept: dict[str, list[str]] = {"unseen": [], "seen": []}
     read: Counter[str] = Counter()
     with Listener(out / "pool.jsonl", workers) as listener:

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -226,3 +227,54 @@ def test_candidates_that_are_not_heard_are_left_out(texts, tmp_path, monkeypatch
     assert "read" in json.loads((tmp_path / "screen.json").read_text())
     with pytest.raises(ValueError, match="set more aside"):
         open_screen.screen_pool(tmp_path / "sub", texts, {"unseen": 999, "seen": 1}, workers=1)
+
+
+def test_a_decision_about_other_texts_is_refused(texts, tmp_path, monkeypatch):
+    monkeypatch.setattr(open_screen, "Listener", FakeListener)
+    open_screen.screen_pool(tmp_path, texts, {"unseen": 1, "seen": 1}, workers=1)
+    others = replace(texts, pool=texts.pool[::2])
+    heard = json.loads((tmp_path / "screen.json").read_text())["heard"]
+    assert {*heard["unseen"], *heard["seen"]} - set(others.pool)
+    with pytest.raises(ValueError, match=r"screen\.json was decided for other texts"):
+        open_screen.screen_pool(tmp_path, others, {}, workers=1)
+
+
+def test_what_another_build_screened_is_taken_over_whole_or_refused(tmp_path):
+    shipped, out = tmp_path / "shipped", tmp_path / "out"
+    shipped.mkdir()
+    out.mkdir()
+    with pytest.raises(FileNotFoundError, match=r"voices\.json"):
+        open_build.take_screened(shipped, out)
+    for name in open_build.SCREENED:
+        (shipped / name).write_text(f'{{"of": "{name}"}}')
+    for _ in range(2):  # the second time nothing is in the way
+        open_build.take_screened(shipped, out)
+        assert (out / "screen.json").read_text() == (shipped / "screen.json").read_text()
+    (out / "screen.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"screen\.json differs.*empty folder"):
+        open_build.take_screened(shipped, out)
+
+
+class HardPilot(FakeListener):
+    """Of the pilot's words every voice misses one in five; the third voice misses two in five."""
+
+    def hear(self, jobs, label):
+        def heard(text, voice):
+            kept = text.split()
+            del kept[::5]
+            if voice is not None and voice.name == "v02":
+                del kept[::4]
+            return text if voice is None else " ".join(kept)
+
+        return [Heard(n, v.name if v else "unmodified", t, heard(t, v)) for n, t, v in jobs]
+
+
+def test_a_pilot_that_is_hard_for_all_drops_only_the_voice_that_is_worse(
+    texts, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(open_screen, "Listener", HardPilot)
+    candidates = draw_voices(5, 1)
+    kept = open_screen.screen_voices(tmp_path, texts, candidates, 4, workers=1)
+    assert [voice.name for voice in kept] == ["v00", "v01", "v03", "v04"]
+    with pytest.raises(ValueError, match="only 4 of the 5 voices"):
+        open_screen.screen_voices(tmp_path / "sub", texts, candidates, 5, workers=1)
