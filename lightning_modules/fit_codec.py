@@ -89,6 +89,7 @@ def _fit(
 
 
 def _save_weights(path: Path, module: torch.nn.Module) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file({k: v.contiguous() for k, v in module.state_dict().items()}, partial)
     os.replace(partial, path)
@@ -200,7 +201,8 @@ def fit_vocoder(
 ) -> Path:
     """The vocoder, from frames of real speech; returns its weights' path.
 
-    init: an exported codec's weights, whose vocoder to start from. text: see `save_codec`.
+    init: an exported codec's weights, whose vocoder to start from; with steps=0 it stays as it is. text: see
+    `save_codec`.
     With the codec network at hand it also exports `<run>/codec`, which `mamtra.speech.load_codec` reads.
     """
     out = run / "vocoder.safetensors"
@@ -211,8 +213,11 @@ def fit_vocoder(
     else:
         if init:
             model.load_state_dict(read_part(Path(init), "vocoder."))
-        module = VocoderModule(model, lr=lr, max_steps=steps, adversarial_from=adversarial_from)
-        _fit(module, train, [], run, steps, precision, accelerator)
+        elif not steps:
+            raise ValueError("training.steps=0 needs training.init: whose vocoder it is to be")
+        if steps:
+            module = VocoderModule(model, lr=lr, max_steps=steps, adversarial_from=adversarial_from)
+            _fit(module, train, [], run, steps, precision, accelerator)
         _save_weights(out, model)
     if not Path(codec_weights).exists():
         print(f"no {codec_weights} yet: train the codec, then run this again to export <run>/codec")

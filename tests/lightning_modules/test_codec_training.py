@@ -16,80 +16,17 @@ from lightning_modules import fit_codec as runs
 from lightning_modules.codec import CodecModule
 from mamtra.speech import load_codec
 from mamtra.speech.codec import CodecNetwork
-from mamtra.speech.features import HOP, SAMPLE_RATE_HZ, log_mel
-from mamtra.speech.mini_codec import read_text_name
+from mamtra.speech.features import HOP, log_mel
 from mamtra.text.characters import CharacterTokenizer
+from tests.lightning_modules.small_codec import NETWORK, VOCODER, fit, synthetic_corpus
 from train import main
 
 ROOT = Path(__file__).parents[2]
-NETWORK = {
-    "width": 16,
-    "fine_width": 8,
-    "levels": [8, 5, 5, 5],
-    "n_encoder_blocks": 1,
-    "n_decoder_blocks": 1,
-    "n_fine_blocks": 1,
-}
-VOCODER = {"width": 8, "n_blocks": 1}
-
-
-def synthetic_corpus() -> CodecCorpus:
-    """Twelve half-second vowels: harmonics of a steady pitch under one of two envelopes."""
-    rng = np.random.default_rng(0)
-    rows, waves, mels, pitches = [], [], [], []
-    for i in range(12):
-        n_frames = 48 + 4 * (i % 3)
-        f0, voice = 100.0 + 10 * i, f"v{i % 2}"
-        t = np.arange(n_frames * HOP) / SAMPLE_RATE_HZ
-        wave = sum(np.sin(2 * np.pi * k * f0 * t) / k ** (1 + i % 2) for k in range(1, 20))
-        wave = (0.2 * wave + 0.001 * rng.standard_normal(len(t))).astype(np.float32)
-        rows.append(
-            {
-                "utterance": f"u{i}",
-                "split": "valid" if i < 2 else "train",
-                "text": "oh",
-                "voice": voice,
-                "n_samples": len(wave),
-                "first_sample": sum(map(len, waves)),
-                "n_frames": n_frames,
-                "first_frame": sum(map(len, pitches)),
-            }
-        )
-        waves.append((wave * 32767).clip(-32768, 32767).astype(np.int16))
-        mels.append(log_mel(torch.from_numpy(wave)).numpy().astype(np.float16))
-        pitches.append(np.full(n_frames, f0, dtype=np.float32))
-    voices = {f"v{k}": rng.standard_normal((3, 256)).astype(np.float32) for k in range(2)}
-    return CodecCorpus(
-        pd.DataFrame(rows),
-        np.concatenate(waves),
-        np.concatenate(mels),
-        np.concatenate(pitches),
-        voices,
-    )
 
 
 @pytest.fixture
 def corpus() -> CodecCorpus:
     return synthetic_corpus()
-
-
-def fit(tmp_path, steps, **changes):
-    made = synthetic_corpus()
-    valid = RecordingBatches(made, "valid", 2.0)
-    settings = {
-        "run": tmp_path / "codec",
-        "train": RecordingBatches(made, "train", 2.0),
-        "valid": [valid.batch(rows, draws) for rows, draws in valid.epoch(0)],
-        "network": NETWORK,
-        "steps": steps,
-        "lr": 3e-3,
-        "adversarial_from": 6,
-        "ctc_weight": 0.1,
-        "precision": "32-true",
-        "accelerator": "cpu",
-    }
-    torch.manual_seed(0)
-    return runs.fit_codec(**{**settings, **changes})
 
 
 def test_an_epoch_has_every_recording_once_and_a_resumed_stream_continues(corpus):
@@ -151,28 +88,6 @@ def test_a_phone_loss_needs_phoneme_times(tmp_path):
         fit(tmp_path, steps=2, train=train, phone_weight=1.0, n_phones=3)
 
 
-def test_training_starts_from_given_weights(tmp_path):
-    first = fit(tmp_path, steps=2, run=tmp_path / "first")
-    again = fit(tmp_path, steps=1, run=tmp_path / "again", lr=0.0, init=str(first))
-    before, after = load_file(first), load_file(again)
-    assert all(torch.equal(before[name], after[name]) for name in before)
-    with pytest.raises(FileNotFoundError, match=r"training\.init"):
-        fit(tmp_path, steps=1, run=tmp_path / "none", init=str(tmp_path / "absent"))
-
-
-def test_a_larger_codebook_starts_from_the_rest_of_a_codec(tmp_path, capsys):
-    first = fit(tmp_path, steps=2, run=tmp_path / "first")
-    options = {"run": tmp_path / "more", "lr": 0.0, "init": str(first)}
-    more = fit(tmp_path, steps=1, network=NETWORK | {"levels": [7, 5, 5, 5, 5]}, **options)
-    before, after = load_file(first), load_file(more)
-    kept = [name for name in before if torch.equal(before[name], after[name])]
-    assert sorted(before.keys() - kept) == sorted(runs.OF_THE_CODEBOOK)
-    assert f"weights from {first}, but for tokenizer.to_code.weight" in capsys.readouterr().out
-    options["run"] = tmp_path / "wider"
-    with pytest.raises(ValueError, match=r"only codec\.network\.levels may differ"):
-        fit(tmp_path, steps=1, network=NETWORK | {"width": 24}, **options)
-
-
 def test_codec_then_vocoder_export_a_codec_that_loads(corpus, tmp_path, capsys):
     weights = fit(tmp_path, steps=30)
     out = runs.fit_vocoder(
@@ -195,29 +110,6 @@ def test_codec_then_vocoder_export_a_codec_that_loads(corpus, tmp_path, capsys):
     assert out.exists()
     fit(tmp_path, steps=30)
     assert "nothing to do" in capsys.readouterr().out
-
-
-def test_a_vocoder_goes_on_from_an_exported_codec_and_names_its_text(corpus, tmp_path):
-    settings = {
-        "train": CropBatches(corpus, "train", rows=2, frames=16),
-        "network": NETWORK,
-        "vocoder": VOCODER,
-        "codec_weights": fit(tmp_path, steps=2),
-        "steps": 1,
-        "adversarial_from": 4,
-        "precision": "32-true",
-        "accelerator": "cpu",
-        "provenance": {},
-    }
-    runs.fit_vocoder(run=tmp_path / "first", lr=1e-3, **settings)
-    exported = tmp_path / "first" / "codec"
-    assert read_text_name(exported) == "characters"
-    options = {"init": str(exported / "codec.safetensors"), "text": "phonemes"}
-    runs.fit_vocoder(run=tmp_path / "second", lr=0.0, **settings, **options)
-    before = load_codec(exported).vocoder.state_dict()
-    after = load_codec(tmp_path / "second" / "codec").vocoder.state_dict()
-    assert all(torch.equal(before[name], after[name]) for name in before)
-    assert read_text_name(tmp_path / "second" / "codec") == "phonemes"
 
 
 @pytest.fixture
