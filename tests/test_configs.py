@@ -1,6 +1,7 @@
 """Every training configuration composes and names things that exist."""
 
 import itertools
+import math
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,15 @@ def test_every_optimizer_and_trainer_composes(optimizer, trainer):
         assert s["optimizer"]["recipe"] in RECIPES
         assert s["trainer"]["accelerator"] == ("cpu" if trainer == "cpu" else "gpu")
     BackboneSizes(**resolved("experiment=mini_teacher")["lm"]["sizes"])
+
+
+@pytest.mark.parametrize("system", ["mini", "open"])
+def test_codec_vocoder_and_teacher_of_a_system_have_one_codebook(system):
+    codec, vocoder, teacher = (
+        resolved(f"experiment={system}_{part}") for part in ("codec", "vocoder", "teacher")
+    )
+    assert codec["codec"] == vocoder["codec"]
+    assert math.prod(codec["codec"]["network"]["levels"]) == teacher["lm"]["speech_vocab"]
 
 
 def test_paths_move_together():
