@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+NOTHING = -1  # drawn from logits that are not finite
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -54,11 +56,13 @@ def sample(logits: Tensor, history: Tensor, uniforms: Tensor, settings: Sampling
 
     logits (B, V), banned tokens at -inf; history (B, <= W) int64 last generated tokens, -1 where
     there is none yet; uniforms (B, 2) in [0, 1): for the nucleus and for the fallback draw.
-    Returns (B,) int64. Raises ValueError when a row has no finite logit or a NaN.
+    Returns (B,) int64, NOTHING for a row that has no finite logit or a NaN.
     """
     probabilities = torch.softmax(logits.double() / settings.temperature, dim=-1)
-    if not bool(torch.isfinite(probabilities).all()):
-        raise ValueError("the model produced logits from which nothing can be drawn (NaN or inf)")
+    failed = probabilities.sum(dim=-1).isnan()
+    if bool(failed.any()):
+        drawn = sample(logits.masked_fill(failed[:, None], 0.0), history, uniforms, settings)
+        return drawn.masked_fill(failed, NOTHING)
     ranked, tokens = probabilities.topk(min(settings.top_k, probabilities.shape[-1]), dim=-1)
     before = ranked.cumsum(dim=-1) - ranked
     nucleus = ranked.masked_fill(before >= settings.top_p, 0.0)

@@ -1,5 +1,7 @@
 """The token loop: rows that wait, join, leave and fail, each as if it were alone."""
 
+import copy
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from mamtra.lm.engine import UNIFORMS_AHEAD, Engine, Sentence
 from mamtra.lm.generate import generate, generate_batch
 from mamtra.lm.sampling import Sampling, sample
 from mamtra.lm.speech_lm import SpeechLM
+from tests.near import assert_near
 
 TEXTS = [[3, 4, 5], [1], list(range(1, 15)), [7, 7], [2, 9, 4, 4, 6], [11] * 8, [5, 6]]
 PROMPTS = [[8, 9], [], [1] * 11, [4], [2, 3], [], [6] * 5]
@@ -58,6 +61,36 @@ def test_short_rows_cost_nothing_once_they_are_done(model):
     tokens = sum(len(row.tokens) for row in rows)
     assert tokens == 7 * 6 + 40
     assert engine.row_steps <= 1.1 * tokens
+
+
+def stepped(model, n_steps=5):
+    """(n_steps, 2, V+3) logits of two rows that continue a prompt."""
+    ids = torch.tensor([[3, 4, 5], [6, 7, 8]])
+    embeds = model.embed(ids, torch.full((2, 3), 2, dtype=torch.int8))
+    state = model.prefill(embeds, max_length=12)[1]
+    steps = ((torch.tensor([i, 3 * i]), torch.tensor([3 + i, 3 + i])) for i in range(n_steps))
+    return torch.stack([model.step_speech(*step, state).float() for step in steps])
+
+
+@pytest.mark.slow
+def test_compiled_steps_draw_the_same_tokens(model):
+    plain = [generate(model, TEXTS[2], PROMPTS[2], seeded(i)).tokens for i in range(2)]
+    exact = stepped(model)
+    rough = copy.deepcopy(model).bfloat16()
+    error = float((stepped(rough) - exact).abs().max())
+    for compiled in (model, rough):
+        compiled.compile_steps()
+    # fp32: the rounding of other summation orders. bf16: fused operations round less often than plain ones.
+    assert_near(stepped(model), exact, 64)
+    assert float((stepped(rough) - exact).abs().max()) <= 2 * error
+    again = [generate(model, TEXTS[2], PROMPTS[2], seeded(i)).tokens for i in range(2)]
+    assert again == plain
+
+
+def test_without_a_compiler_the_error_says_so(model, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(RuntimeError, match="no C\\+\\+ compiler"):
+        model.compile_steps()
 
 
 def test_a_row_of_nan_fails_alone(model):

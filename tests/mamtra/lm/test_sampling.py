@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from mamtra.lm.sampling import Sampling, sample
+from mamtra.lm.sampling import NOTHING, Sampling, sample
 
 NO_HISTORY = torch.full((1, 0), -1)
 
@@ -123,10 +123,16 @@ def test_rows_are_independent():
     assert together.tolist() == torch.cat(alone).tolist()
 
 
-@pytest.mark.parametrize("logits", [[float("nan"), 0.0], [-torch.inf, -torch.inf]])
-def test_undrawable_logits(logits):
-    with pytest.raises(ValueError, match="nothing can be drawn"):
-        sample(torch.tensor([logits]), NO_HISTORY, torch.rand(1, 2), Sampling())
+@pytest.mark.parametrize(
+    "logits", [[float("nan"), 0.0], [-torch.inf, -torch.inf], [torch.inf, 0.0]]
+)
+def test_a_row_that_cannot_be_drawn_leaves_the_others_alone(logits):
+    sound = torch.tensor([0.3, 1.2])
+    uniforms = torch.rand(3, 2, generator=torch.Generator().manual_seed(0))
+    whole = torch.stack((sound, torch.tensor(logits), sound))
+    drawn = sample(whole, NO_HISTORY.expand(3, -1), uniforms, Sampling(top_p=1.0))
+    alone = sample(whole[[0, 2]], NO_HISTORY.expand(2, -1), uniforms[[0, 2]], Sampling(top_p=1.0))
+    assert drawn.tolist() == [int(alone[0]), NOTHING, int(alone[1])]
 
 
 @pytest.mark.parametrize(
