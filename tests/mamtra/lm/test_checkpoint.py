@@ -38,6 +38,23 @@ def test_half_precision_loads_as_fp32(model, tmp_path, dtype, tolerance):
         torch.testing.assert_close(tensor, model.state_dict()[name], rtol=tolerance, atol=1e-6)
 
 
+def test_a_model_loads_in_half_precision_with_its_decay_in_full(model, folder):
+    loaded = load_lm(folder, dtype="bf16")
+    for name, tensor in loaded.state_dict().items():
+        wide = name.endswith(("dt_proj.weight", "dt_bias", "a_log"))
+        assert tensor.dtype == (torch.float32 if wide else torch.bfloat16), name
+    assert loaded.dtype == torch.bfloat16 and loaded.new_state(1, 4).layers[0].num_bytes() > 0
+    ids, kinds = torch.tensor([[3, 4, 5]]), torch.full((1, 3), 2, dtype=torch.int8)
+    with torch.no_grad():
+        exact = model(model.embed(ids, kinds)).logits
+        rough = loaded(loaded.embed(ids, kinds)).logits
+    # bf16 has 8 bits: each of a few dozen roundings is 2^-9 of the value, and they add like noise.
+    assert rough.dtype == torch.bfloat16
+    torch.testing.assert_close(rough.float(), exact, atol=0.05 * float(exact.abs().max()), rtol=0)
+    with pytest.raises(ValueError, match="unknown dtype 'int3'"):
+        load_lm(folder, dtype="int3")
+
+
 def test_saving_again_replaces_the_model_and_keeps_other_files(model, folder):
     (folder / "curves.csv").write_text("kept")
     with torch.no_grad():
