@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from mamtra.lm.checkpoint import load_lm
-from mamtra.lm.generate import generate_batch
+from mamtra.lm.generate import NOTHING_DRAWN, generate_batch
 from mamtra.lm.speech_lm import SpeechLM
 from mamtra.lm.stream import stream_bistream, stream_tokens
 from mamtra.speech.base import SpeechCodec
@@ -71,12 +71,22 @@ class Synthesizer:
 
     @classmethod
     def load(
-        cls, model_folder: str | Path, codec_folder: str | Path, device: str = "cpu"
+        cls,
+        model_folder: str | Path,
+        codec_folder: str | Path,
+        device: str = "cpu",
+        dtype: str = "fp32",
+        compiled: bool = False,
     ) -> "Synthesizer":
-        """Load an exported model and what surrounds it. Errors as `load_lm`, `system_of` and the
-        system's own loaders."""
+        """Load an exported model and what surrounds it.
+
+        dtype: of the language model's weights: fp32, bf16 or fp16. compiled: see `SpeechLM.compile_steps`.
+        Errors as `load_lm`, `compile_steps`, `system_of` and the system's own loaders.
+        """
         folder, system = Path(codec_folder), system_of(codec_folder)
-        lm = load_lm(Path(model_folder), device=device)
+        lm = load_lm(Path(model_folder), device=device, dtype=dtype)
+        if compiled:
+            lm.compile_steps()
         codec, text = system.load_codec(folder, device), system.load_text(folder)
         return cls(lm, codec, text, system.sampling)
 
@@ -156,6 +166,8 @@ class Synthesizer:
         )
         spoken: list[list[Synthesis]] = [[] for _ in texts]
         for (row, _), result in zip(parts, results, strict=True):
+            if result.failed:
+                raise ValueError(f"text {row + 1} of {len(texts)}: {NOTHING_DRAWN}")
             start = time.perf_counter()
             tokens = torch.tensor(result.tokens, dtype=torch.long)
             wave = self.codec.decode(tokens, prompts[row].voice)
@@ -168,24 +180,39 @@ class Synthesizer:
     def stream(
         self, text: str | Iterable[str], prompt: Prompt, seed: int, **sampling: Any
     ) -> Iterator[torch.Tensor]:
-        """Waveform chunks (n,) as soon as they can be made; together they are the sentence.
+        """Waveform chunks (n,) as soon as they can be made; together they are what `speak` says.
 
-        A text is read as one piece. An iterable of texts is spoken while they come (bistream), by a
-        model that was trained for it; its parts are tokenised one by one, blank ones are skipped.
-        Options and errors as `mamtra.lm.stream`.
+        A long text is spoken in the pieces that the system cuts it into. An iterable of texts is spoken while
+        they come (bistream), by a model that was trained for it; its parts are tokenised one by one, blank
+        ones are skipped. Options and errors as `mamtra.lm.stream`.
         """
-        generator = torch.Generator().manual_seed(seed)
         options = self.sampling | sampling
         if isinstance(text, str):
-            ids = self.tokenizer.encode(self.tokenizer.whole(text))
-            whole = [*prompt.text_ids, *ids]
-            tokens = stream_tokens(
-                self.lm, whole, prompt.tokens, generator, target_length=len(ids), **options
-            )
+            pieces = self.tokenizer.pieces(text) if options.pop("split", True) else None
+            parts = [self.tokenizer.encode(p) for p in pieces or [self.tokenizer.whole(text)]]
+            for ids, generator in zip(parts, _generators([0] * len(parts), [seed]), strict=True):
+                yield from self._chunks(
+                    prompt,
+                    stream_tokens(
+                        self.lm,
+                        [*prompt.text_ids, *ids],
+                        prompt.tokens,
+                        generator,
+                        target_length=len(ids),
+                        **options,
+                    ),
+                )
         else:
-            pieces = (self.tokenizer.encode(piece) for piece in text if piece.strip())
-            given = (pieces, prompt.text_ids, prompt.tokens)
-            tokens = stream_bistream(self.lm, *given, generator, **options)
+            given = (self.tokenizer.encode(piece) for piece in text if piece.strip())
+            generator = torch.Generator().manual_seed(seed)
+            yield from self._chunks(
+                prompt,
+                stream_bistream(
+                    self.lm, given, prompt.text_ids, prompt.tokens, generator, **options
+                ),
+            )
+
+    def _chunks(self, prompt: Prompt, tokens: Iterable[int]) -> Iterator[torch.Tensor]:
         waves = self.codec.stream(prompt.voice)
         for token in tokens:
             if len(chunk := waves.push([token], final=False)):

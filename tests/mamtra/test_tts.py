@@ -90,6 +90,14 @@ def test_the_stream_of_a_text_is_its_speech():
     prompt = speaker.prompt("hi there", wave)
     chunks = list(speaker.stream("go on", prompt, seed=1))
     assert torch.equal(torch.cat(chunks), speaker.speak("go on", prompt, seed=1).wave)
+    long = "go on. go on. stop."
+    speaker.tokenizer = Sentences()
+    whole = speaker.speak(long, prompt, seed=1)
+    streamed = torch.cat(list(speaker.stream(long, prompt, seed=1)))
+    assert torch.equal(streamed, whole.wave), "a long text is spoken in the same pieces"
+    in_one_go = torch.cat(list(speaker.stream(long, prompt, seed=1, split=False)))
+    assert torch.equal(in_one_go, speaker.speak(long, prompt, seed=1, split=False).wave)
+    speaker.tokenizer = CharacterTokenizer()
     pieces = speaker.stream(iter(["go ", "on now"]), prompt, seed=1, max_ratio=9.0)
     assert len(torch.cat(list(pieces))) % 640 == 0
 
