@@ -8,7 +8,8 @@ Rows of different runs are never in one table.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,22 @@ def _check(s: Efficiency) -> None:
             f"contexts={s.contexts}: a list of lengths of at least {2 + SPECIAL} positions, "
             "such as [256,512]"
         )
+    if not s.batches or min(s.batches) < 1 or not s.dtypes or not s.compiled:
+        raise InputError(
+            f"batches={s.batches} dtypes={s.dtypes} compiled={s.compiled}: at least one of each, "
+            "such as batches=[1,16] dtypes=[fp32,bf16] compiled=[false]"
+        )
     if s.n_tokens < 2 or s.rounds < 3:
         raise InputError(f"n_tokens={s.n_tokens} rounds={s.rounds}: at least 2 tokens and 3 rounds")
+
+
+def _runs(models: Mapping[str, str], s: Efficiency) -> Iterator[tuple[str, tuple[str, str, bool]]]:
+    """(name, (folder, dtype, compiled)) of everything that is measured; names say what differs."""
+    for (name, path), dtype, compiled in itertools.product(models.items(), s.dtypes, s.compiled):
+        words = [name]
+        words += [dtype] if len(s.dtypes) > 1 else []
+        words += ["compiled"] if compiled and len(s.compiled) > 1 else []
+        yield " ".join(words), (path, dtype, compiled)
 
 
 def efficiency(models: Mapping[str, str], s: Efficiency, console: Console) -> Path:
@@ -48,29 +63,36 @@ def efficiency(models: Mapping[str, str], s: Efficiency, console: Console) -> Pa
         InputError: no models, one that is no model, or settings that measure nothing.
     """
     _check(s)
-    settings = {"contexts": s.contexts, "n_tokens": s.n_tokens, "rounds": s.rounds}
+    settings = {
+        name: getattr(s, name)
+        for name in ("contexts", "batches", "dtypes", "compiled", "n_tokens", "rounds")
+    }
     unfit = [name for name, path in models.items() if path in (RECORDINGS, CODEC)]
     if unfit:
         raise InputError(f"{', '.join(unfit)}: there is no language model to measure")
     for path in models.values():
         check_model_folder(Path(path))
     baseline, out = s.baseline, s.out
-    if baseline is not None and baseline not in models:
-        raise InputError(f"baseline {baseline!r} is not among: {', '.join(models)}")
+    runs = dict(_runs(models, s))
+    if baseline is not None and baseline not in runs:
+        raise InputError(f"baseline {baseline!r} is not among: {', '.join(runs)}")
     torch.set_num_threads(s.threads)
     try:
         systems = {
-            name: TimedModel(Synthesizer.load(path, s.system.codec, device=s.device))
-            for name, path in models.items()
+            name: TimedModel(
+                Synthesizer.load(path, s.system.codec, s.device, dtype=dtype, compiled=compiled)
+            )
+            for name, (path, dtype, compiled) in runs.items()
         }
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
         raise InputError(str(error)) from error
     with progress_bar(console) as bar:
-        total = len(systems) * len(s.contexts) * (s.rounds + 1)
+        total = len(systems) * len(s.contexts) * len(s.batches) * (s.rounds + 1)
         task = bar.add_task("efficiency", total=total)
         rows = measure(
             systems,
             contexts=s.contexts,
+            batches=s.batches,
             n_tokens=s.n_tokens,
             rounds=s.rounds,
             device=s.device,
@@ -96,25 +118,40 @@ def efficiency(models: Mapping[str, str], s: Efficiency, console: Console) -> Pa
 
 
 COLUMNS = (
-    *("system", "context", "first ms", "tokens/s", "range", "x base", "RTF LM", "RTF codec"),
+    *(
+        "system",
+        "context",
+        "batch",
+        "first ms",
+        "tokens/s",
+        "range",
+        "x base",
+        "RTF LM",
+        "RTF codec",
+    ),
     *("state kB", "peak MB"),
 )
+
+
+def _place(row: Mapping[str, Any]) -> tuple[int, int]:
+    """(context, batch); rows from before there were batches are of one sentence."""
+    return row["context"], row.get("batch", 1)
 
 
 def efficiency_cells(content: Mapping[str, Any]) -> list[list[str]]:
     """The rows of an efficiency.json as text, in the order of COLUMNS."""
     rows, base = content["rows"], content["baseline"]
-    rates = {row["context"]: row["tokens_per_s"] for row in rows if row["system"] == base}
+    rates = {_place(row): row["tokens_per_s"] for row in rows if row["system"] == base}
 
     def cells(row: Mapping[str, Any]) -> list[str]:
         rate, peak = row["tokens_per_s"], row["peak_allocated_bytes"]
         return [
             row["system"],
-            str(row["context"]),
+            *map(str, _place(row)),
             f"{1e3 * row['first_token_s']:.1f}",
             f"{rate:.0f}",
             f"{row['tokens_per_s_low']:.0f}-{row['tokens_per_s_high']:.0f}",
-            f"{rate / rates[row['context']]:.2f}" if rates else "–",
+            f"{rate / rates[_place(row)]:.2f}" if rates else "–",
             f"{row['lm_rtf']:.3f}",
             f"{row['codec_rtf']:.3f}",
             f"{row['state_bytes'] / 1e3:,.0f}",

@@ -39,13 +39,21 @@ class ModelVoicer:
     device: str
     batch: int = 1
     cross_lingual: bool = False  # the language model sees nothing of the prompt
+    dtype: str = "fp32"
+    compiled: bool = False
     _prompts: dict[tuple[str | None, Path], Prompt] = field(default_factory=dict)
 
     @cached_property
     def synthesizer(self) -> Synthesizer:
         try:
-            return Synthesizer.load(self.model_folder, self.codec_folder, device=self.device)
-        except ValueError as error:
+            return Synthesizer.load(
+                self.model_folder,
+                self.codec_folder,
+                device=self.device,
+                dtype=self.dtype,
+                compiled=self.compiled,
+            )
+        except (ValueError, RuntimeError) as error:
             raise InputError(str(error)) from error
 
     @cached_property
@@ -85,6 +93,8 @@ class ModelVoicer:
             "sampling": self.effective_sampling(),
             "cross_lingual": self.cross_lingual,
             "seed_index": self.seed_index,
+            "dtype": self.dtype,
+            "compiled": self.compiled,
             "code": code_version(),
         }
 

@@ -37,20 +37,20 @@ class Sleeper:
         self.clock, self.first_s, self.step_s = clock, first_s, step_s
         self.vocode_s, self.cold_s = vocode_s, cold_s
 
-    def speak(self, context, n_tokens):
+    def speak(self, context, n_tokens, batch):
         self.clock.now += self.first_s * context + self.cold_s
         self.cold_s = 0.0
-        yield 0
+        yield [0] * batch
         for token in range(1, n_tokens):
             self.clock.now += self.step_s
-            yield token
+            yield [token] * batch
 
     def vocode(self, tokens):
         self.clock.now += self.vocode_s
         return len(tokens) / self.token_rate_hz
 
-    def state_bytes(self, context):
-        return 10 * context
+    def state_bytes(self, context, batch):
+        return 10 * context * batch
 
 
 def test_known_times_are_measured_and_the_warm_up_is_left_out():
@@ -84,21 +84,33 @@ def test_a_system_that_slows_down_shows_in_the_range():
 
 def test_a_system_that_stops_early_is_not_measured():
     class Short(Sleeper):
-        def speak(self, context, n_tokens):
-            yield from super().speak(context, n_tokens - 1)
+        def speak(self, context, n_tokens, batch):
+            yield from super().speak(context, n_tokens - 1, batch)
 
     with pytest.raises(RuntimeError, match="4 tokens came instead of 5"):
         measure({"one": Short(Clock(), 1, 1)}, contexts=(10,), n_tokens=5, rounds=3)
+
+
+def test_a_batch_makes_as_many_tokens_a_step_as_it_has_rows():
+    clock = Clock()
+    system = Sleeper(clock, 0.01, 0.02)
+    one, four = measure(
+        {"one": system}, contexts=(100,), batches=(1, 4), n_tokens=50, rounds=3, clock=clock
+    )
+    assert (one.batch, four.batch) == (1, 4)
+    assert four.tokens_per_s == pytest.approx(4 * one.tokens_per_s) == pytest.approx(200)
+    assert four.lm_rtf == pytest.approx(one.lm_rtf / 4)
+    assert four.state_bytes == 4 * one.state_bytes
 
 
 def test_a_model_speaks_as_many_tokens_as_asked_and_its_state_has_the_closed_form(tiny_world):
     timed = TimedModel(Synthesizer.load(tiny_world / "teacher", tiny_world))
     sizes = timed.lm.sizes
     for context in (16, 64):
-        assert len(list(timed.speak(context, 7))) == 7
+        assert [len(step) for step in timed.speak(context, 7, 3)] == [3] * 7
         per_layer = 2 * sizes.n_kv_heads * sizes.head_dim * context * 4
         table, position = sizes.head_dim * context * 4, 8
-        assert timed.state_bytes(context) == len(timed.lm.plan) * per_layer + table + position
+        assert timed.state_bytes(context, 1) == len(timed.lm.plan) * per_layer + table + position
     assert timed.vocode([1, 2, 3]) > 0
 
 
@@ -128,7 +140,18 @@ def test_the_command_writes_what_the_board_shows(tiny_world, tmp_path):
     tables = measurements(tmp_path)
     assert [table["machine"] for table in tables] == [machine_text(content), machine_text(other)]
     first = tables[0]["rows"][0]
-    assert first[0] == "a" and first[5] == "1.00" and first[-1] == "–"
+    assert first[0] == "a" and first[6] == "1.00" and first[-1] == "–"
+
+
+def test_every_model_is_measured_in_every_dtype(tiny_world, tmp_path):
+    words = [f"models={{a: {tiny_world}/teacher}}", "baseline=a bf16", f"out={tmp_path}"]
+    words += ["dtypes=[fp32,bf16]", "batches=[1,2]"]
+    assert command(tiny_world, *words, *SETTINGS) == 0
+    rows = json.loads((tmp_path / "efficiency.json").read_text())["rows"]
+    places = [(row["context"], row["batch"], row["system"]) for row in rows]
+    assert places == list(product((16, 32), (1, 2), ("a fp32", "a bf16")))
+    assert rows[1]["weight_bytes"] < 0.51 * rows[0]["weight_bytes"]
+    assert rows[1]["state_bytes"] < rows[0]["state_bytes"]
 
 
 @pytest.mark.parametrize(
@@ -141,6 +164,9 @@ def test_the_command_writes_what_the_board_shows(tiny_world, tmp_path):
         (["model={world}/teacher", "n_tokens=1"], "at least 2 tokens and 3 rounds"),
         (["model={world}/teacher", "contexts=256"], "contexts=256: should be a valid array"),
         (["model={world}/teacher", "contexts=[3]"], "a list of lengths"),
+        (["model={world}/teacher", "batches=[0]"], "at least one of each"),
+        (["model={world}/teacher", "dtypes=[]"], "at least one of each"),
+        (["model={world}/teacher", "dtypes=[int4]"], "should be 'fp32', 'bf16' or 'fp16'"),
         (["model={world}/teacher", "system.codec={world}/teacher"], "no codec in"),
         (["model={world}/teacher", "baseline=x"], "baseline 'x' is not among"),
     ],
