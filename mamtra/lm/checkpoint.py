@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +111,16 @@ def read_description(folder: str | Path) -> dict[str, Any]:
 
 
 def _build(path: Path, description: dict[str, Any]) -> SpeechLM:
-    known = {field.name for field in fields(BackboneSizes)}
     sizes = description["sizes"]
-    if not isinstance(sizes, dict) or set(sizes) != known:
-        raise CheckpointError(f"{path}: sizes must have exactly the fields {sorted(known)}")
+    if not isinstance(sizes, dict):
+        raise CheckpointError(f"{path}: sizes must be an object")
+    known = {field.name: field.default is MISSING for field in fields(BackboneSizes)}
+    unknown = sorted(sizes.keys() - known.keys())
+    missing = sorted(name for name, needed in known.items() if needed and name not in sizes)
+    if unknown or missing:
+        faults = [f"missing {', '.join(missing)}"] if missing else []
+        faults += [f"unknown {', '.join(unknown)} (of a newer version?)"] if unknown else []
+        raise CheckpointError(f"{path}: sizes: {'; '.join(faults)}")
     try:
         return SpeechLM(
             BackboneSizes(**sizes),
@@ -152,6 +158,7 @@ def load_lm(
 ) -> SpeechLM:
     """The model of `folder` in eval mode on `device`, its weights in `dtype`, whatever they are stored in.
 
+    Sizes that the description does not have, since they came later, are the defaults of `BackboneSizes`.
     What sets the decay of Mamba layers (`keep_wide`) stays in fp32: 8 bits of mantissa would be a per cent
     of a time constant. Raises ValueError for an unknown dtype, CheckpointError naming the file, and the
     tensor where one is missing, extra, of another shape, or not finite.

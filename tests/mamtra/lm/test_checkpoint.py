@@ -1,6 +1,7 @@
 """Saving and loading: equality, precision, atomicity, and every kind of damage by name."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -53,6 +54,17 @@ def test_a_model_loads_in_half_precision_with_its_decay_in_full(model, folder):
     torch.testing.assert_close(rough.float(), exact, atol=0.05 * float(exact.abs().max()), rtol=0)
     with pytest.raises(ValueError, match="unknown dtype 'int3'"):
         load_lm(folder, dtype="int3")
+
+
+def test_a_model_from_before_a_size_was_added_has_its_default(model, folder):
+    path = folder / DESCRIPTION
+    description = json.loads(path.read_text())
+    for name in ("text_rate", "mamba_rope", "chunk"):
+        del description["sizes"][name]
+    path.write_text(json.dumps(description))
+    loaded = load_lm(folder)
+    assert loaded.sizes == replace(model.sizes, text_rate=0.0, mamba_rope=False, chunk=64)
+    assert torch.equal(loaded.llm_decoder.weight, model.llm_decoder.weight)
 
 
 def test_saving_again_replaces_the_model_and_keeps_other_files(model, folder):
@@ -134,7 +146,9 @@ def test_files_that_are_not_checkpoints(folder, tmp_path):
         (lambda d: d.update(format="other"), "not a model description"),
         (lambda d: d.pop("plan"), "missing plan"),
         (lambda d: d["plan"].append("mamba"), "3 entries for 2 layers"),
-        (lambda d: d["sizes"].pop("d_ff"), "sizes must have exactly"),
+        (lambda d: d["sizes"].pop("d_ff"), "sizes: missing d_ff"),
+        (lambda d: d["sizes"].update(d_state=16), r"sizes: unknown d_state \(of a newer version"),
+        (lambda d: d.update(sizes=[32]), "sizes must be an object"),
         (lambda d: d["sizes"].update(head_dim=7), "head_dim must be even"),
         (lambda d: d.update(text_vocab="many"), r"model\.json"),
     ],
