@@ -28,9 +28,18 @@ class AttentionState:
         """Bytes held, independent of how many slots are filled."""
         return self.keys.nbytes + self.values.nbytes
 
+    def step_bytes(self) -> int:
+        """Bytes that a step moves when all slots are filled: each is read."""
+        return self.num_bytes()
+
     def first_rows(self, n: int) -> "AttentionState":
         """A view of the first n rows."""
         return AttentionState(self.keys[:n], self.values[:n])
+
+    def copy_row(self, row: int, used: int) -> "AttentionState":
+        """One row, with room for its first `used` slots alone."""
+        held = (self.keys, self.values)
+        return AttentionState(*(t[row : row + 1, :, :used].clone() for t in held))
 
     def take_row(self, row: int, other: "AttentionState", source: int, used: int) -> None:
         """Copies the first `used` slots of another state's row `source` over row `row`."""
@@ -49,9 +58,17 @@ class MambaState:
         """Bytes held."""
         return self.conv.nbytes + self.ssm.nbytes
 
+    def step_bytes(self) -> int:
+        """Bytes that a step moves: the state is read and written."""
+        return 2 * self.num_bytes()
+
     def first_rows(self, n: int) -> "MambaState":
         """A view of the first n rows."""
         return MambaState(self.conv[:n], self.ssm[:n])
+
+    def copy_row(self, row: int, used: int) -> "MambaState":
+        """One row; `used` changes nothing here."""
+        return MambaState(self.conv[row : row + 1].clone(), self.ssm[row : row + 1].clone())
 
     def take_row(self, row: int, other: "MambaState", source: int, used: int) -> None:
         """Copies another state's row `source` over row `row`; `used` changes nothing here."""
@@ -95,6 +112,10 @@ class DecodeState:
         own = self.positions.nbytes + self.cos.nbytes + self.sin.nbytes
         return own + sum(layer.num_bytes() for layer in self.slots)
 
+    def step_bytes(self) -> int:
+        """Bytes that a step of one token for every row moves when all rows are full."""
+        return sum(layer.step_bytes() for layer in self.slots)
+
     def step_context(self, new: int) -> StepContext:
         """Context for `new` more tokens per row. ValueError when they do not fit in the cache."""
         longest = self.longest
@@ -127,6 +148,13 @@ class DecodeState:
         self.layers = [layer.first_rows(n) for layer in self.slots]
         self.offsets = self.positions[:n]
         self.lengths = [*self.lengths, *[0] * n][:n]
+
+    def copy_row(self, row: int) -> "DecodeState":
+        """A state of one row to take from: it has no room for more tokens, and no rotary table."""
+        used = self.lengths[row]
+        layers = [layer.copy_row(row, used) for layer in self.slots]
+        positions, table = self.positions[row : row + 1].clone(), self.cos[:0].clone()
+        return DecodeState(layers, positions, [used], used, table, table, self.n_rotated)
 
     def take_row(self, row: int, other: "DecodeState", source: int) -> None:
         """Copies another state's row `source` over row `row`, which may be a new one.

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from mamtra.lm.engine import Engine, Sentence
+from mamtra.lm.engine import Engine
+from mamtra.lm.rows import Sentence
 from mamtra.lm.sampling import Sampling
 from mamtra.lm.sequence import Ids
 from mamtra.lm.speech_lm import SpeechLM

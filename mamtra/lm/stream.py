@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
-from mamtra.lm.engine import Engine, Row, Sentence
+from mamtra.lm.engine import Engine
 from mamtra.lm.generate import MAX_RATIO, MIN_RATIO, NOTHING_DRAWN, length_limits
+from mamtra.lm.rows import Row, Sentence
 from mamtra.lm.sampling import NOTHING, Sampling
 from mamtra.lm.sequence import (
     KIND_SPECIAL,
