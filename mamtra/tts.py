@@ -37,7 +37,8 @@ class Synthesis:
     """wave: (n,) float32 at the codec's rate, tokens: the T generated codes, times in seconds.
 
     `lm_s` covers prefill and decoding (of a batch, its share), `vocode_s` tokens to waveform.
-    `hit_max` says that the length limit ended the sentence instead of the end token.
+    `hit_max` says that the length limit ended the sentence instead of the end token. `error` says why a
+    sentence of a batch could not be spoken; its wave has no samples then.
     """
 
     wave: torch.Tensor
@@ -45,6 +46,7 @@ class Synthesis:
     lm_s: float
     vocode_s: float
     hit_max: bool
+    error: str | None = None
 
 
 class Synthesizer:
@@ -132,8 +134,11 @@ class Synthesizer:
         return self.speak(text, self.prompt(prompt_text, prompt_wave), seed, **options)
 
     def speak(self, text: str, prompt: Prompt, seed: int, **options: Any) -> Synthesis:
-        """As `synthesize`, with a prompt that is encoded already."""
-        return self.speak_batch([text], [prompt], [seed], **options)[0]
+        """As `synthesize`, with a prompt that is encoded already. ValueError for what cannot be spoken."""
+        (spoken,) = self.speak_batch([text], [prompt], [seed], **options)
+        if spoken.error:
+            raise ValueError(spoken.error)
+        return spoken
 
     @torch.inference_mode()
     def speak_batch(
@@ -148,8 +153,8 @@ class Synthesizer:
 
         `split`: speak a long text in the pieces that the system cuts it into; without it the language
         model speaks it in one go, however long. `sampling`: options of `generate_batch`.
-        A sentence's tokens do not depend on its neighbours, up to rounding. `lm_s` is the batch's time
-        divided by its rows, so that sums and throughput stay right.
+        A sentence's tokens do not depend on its neighbours, up to rounding, and one that fails fails alone
+        (`error`). `lm_s` is the batch's time divided by its rows, so that sums and throughput stay right.
         """
         parts = [
             (row, self.tokenizer.encode(piece))
@@ -166,15 +171,18 @@ class Synthesizer:
         )
         spoken: list[list[Synthesis]] = [[] for _ in texts]
         for (row, _), result in zip(parts, results, strict=True):
-            if result.failed:
-                raise ValueError(f"text {row + 1} of {len(texts)}: {NOTHING_DRAWN}")
-            start = time.perf_counter()
-            tokens = torch.tensor(result.tokens, dtype=torch.long)
-            wave = self.codec.decode(tokens, prompts[row].voice)
+            start, wave = time.perf_counter(), torch.zeros(0)
+            error = NOTHING_DRAWN if result.failed else None
+            try:
+                if not error:
+                    tokens = torch.tensor(result.tokens, dtype=torch.long)
+                    wave = self.codec.decode(tokens, prompts[row].voice).float().cpu()
+            except ValueError as fault:
+                error = str(fault)
             vocode_s = time.perf_counter() - start
             lm_s = (result.prefill_s + result.decode_s) / len(results)
-            wave = wave.float().cpu()
-            spoken[row].append(Synthesis(wave, result.tokens, lm_s, vocode_s, result.hit_max))
+            made = Synthesis(wave, result.tokens, lm_s, vocode_s, result.hit_max, error)
+            spoken[row].append(made)
         return [_joined(pieces) for pieces in spoken]
 
     def stream(
@@ -237,13 +245,19 @@ def _generators(rows: Sequence[int], seeds: Sequence[int]) -> list[torch.Generat
 
 
 def _joined(pieces: Sequence[Synthesis]) -> Synthesis:
-    """The pieces of one text, one after the other."""
+    """The pieces of one text, one after the other; without samples where one of them failed."""
     if len(pieces) == 1:
         return pieces[0]
+    errors = [
+        f"piece {n} of {len(pieces)}: {piece.error}"
+        for n, piece in enumerate(pieces, 1)
+        if piece.error
+    ]
     return Synthesis(
-        torch.cat([piece.wave for piece in pieces]),
+        torch.zeros(0) if errors else torch.cat([piece.wave for piece in pieces]),
         [token for piece in pieces for token in piece.tokens],
         sum(piece.lm_s for piece in pieces),
         sum(piece.vocode_s for piece in pieces),
         any(piece.hit_max for piece in pieces),
+        "; ".join(errors) or None,
     )

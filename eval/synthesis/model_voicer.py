@@ -24,6 +24,7 @@ from eval.synthesis.systems import (
 from eval.testset import Item
 from mamtra.lm.checkpoint import DESCRIPTION, WEIGHTS, model_sha256, read_description
 from mamtra.lm.generate import generate_batch
+from mamtra.lm.runtime import runtime
 from mamtra.systems import system_of
 from mamtra.tts import Prompt, Synthesizer
 
@@ -131,6 +132,7 @@ class ModelVoicer:
                 lm_s=speech.lm_s,
                 vocode_s=speech.vocode_s,
                 hit_max=speech.hit_max,
+                error=speech.error,
             )
             for speech in spoken
         ]
@@ -154,6 +156,7 @@ class ModelVoicer:
             "codec_sha256": codec_sha256(self.codec_folder),
             "layer_plan": description["plan"],
             "n_parameters": description["parameters"],
+            "runtime": runtime(self.device, self.dtype, self.compiled),
             "provenance": description["provenance"],
         }
 

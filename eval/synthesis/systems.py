@@ -32,7 +32,8 @@ CODEC = "codec"
 
 @dataclass(frozen=True)
 class Spoken:
-    """wave: (n,) float32. Token counts and times are None where no language model took part."""
+    """wave: (n,) float32. Token counts and times are None where no language model took part; `error` says why
+    there is no speech."""
 
     wave: np.ndarray
     sample_rate_hz: int
@@ -40,6 +41,7 @@ class Spoken:
     lm_s: float | None = None
     vocode_s: float | None = None
     hit_max: bool | None = None
+    error: str | None = None
 
 
 class Voicer(Protocol):

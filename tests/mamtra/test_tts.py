@@ -76,6 +76,25 @@ def test_a_text_that_is_not_split_is_spoken_in_one_go():
     assert whole.tokens != speaker.speak(text, prompt, seed=3).tokens
 
 
+def test_a_sentence_that_fails_fails_alone():
+    speaker = synthesizer()
+    speaker.tokenizer = Sentences()
+    prompt = speaker.prompt("hi there", 0.1 * torch.randn(8000))
+    alone = speaker.speak("go on.", prompt, seed=3)
+    (bad,) = {*speaker.tokenizer.encode("z")} - {*speaker.tokenizer.encode("stop.")}
+    with torch.no_grad():
+        speaker.lm.text_embedding.weight[bad] = float("nan")
+    texts, seeds = ["go on.", "stop. zoo. stop.", "go on."], [3, 4, 3]
+    first, failed, last = speaker.speak_batch(texts, [prompt] * 3, seeds)
+    assert first.tokens == last.tokens == alone.tokens and first.error is last.error is None
+    assert failed.error.startswith("piece 2 of 3: the model produced logits")
+    assert len(failed.wave) == 0
+    with pytest.raises(ValueError, match="piece 2 of 3"):
+        speaker.speak(texts[1], prompt, seed=4)
+    with pytest.raises(ValueError, match="nothing can be drawn"):
+        list(speaker.stream("zoo.", prompt, seed=4))
+
+
 def test_without_its_text_the_model_sees_nothing_of_the_prompt():
     speaker, wave = synthesizer(), 0.1 * torch.randn(8000)
     prompt, other = speaker.prompt(None, wave), speaker.prompt(None, wave.flip(0))

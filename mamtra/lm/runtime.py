@@ -1,0 +1,21 @@
+"""What a language model runs on: part of every result, since rounding and speed depend on it."""
+
+import torch
+
+from mamtra.backbone.ssd import backend
+
+
+def runtime(device: torch.device | str, dtype: str, compiled: bool = False) -> dict[str, str]:
+    """Device kind, dtype of weights and caches, how steps are computed and what `ssd` runs on: ready for
+    JSON, and known before a model is loaded."""
+    return {
+        "device": torch.device(device).type,
+        "dtype": dtype,
+        "steps": "compiled" if compiled else "plain",
+        "ssd": backend(device),
+    }
+
+
+def runtime_text(facts: dict[str, str]) -> str:
+    """One line of `runtime`'s facts: "cpu, fp32, plain steps, ssd torch"."""
+    return f"{facts['device']}, {facts['dtype']}, {facts['steps']} steps, ssd {facts['ssd']}"
