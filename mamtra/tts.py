@@ -19,7 +19,7 @@ from mamtra.lm.checkpoint import load_lm
 from mamtra.lm.generate import NOTHING_DRAWN, generate_batch
 from mamtra.lm.speech_lm import SpeechLM
 from mamtra.lm.stream import stream_bistream, stream_tokens
-from mamtra.speech.base import SpeechCodec
+from mamtra.speech.base import Original, SpeechCodec
 from mamtra.systems import TextFrontend, system_of
 
 
@@ -103,14 +103,17 @@ class Synthesizer:
         return self.codec.input_rate_hz
 
     @torch.inference_mode()
-    def prompt(self, text: str | None, wave: torch.Tensor) -> Prompt:
-        """Encode a prompt once for many sentences: `wave` is (n,) at `input_rate_hz`.
+    def prompt(
+        self, text: str | None, wave: torch.Tensor, original: Original | None = None
+    ) -> Prompt:
+        """Encode a prompt once for many sentences: `wave` is (n,) at `input_rate_hz`, `original` the recording
+        at its own rate, if that is another.
 
         Without a text the language model sees nothing of the prompt and only the voice is taken: for
         prompts in another language than the text (cli/frontend.py:191-198).
         Raises ValueError for a text or a waveform that the system cannot take.
         """
-        tokens, voice = self.codec.prompt(wave)
+        tokens, voice = self.codec.prompt(wave, original)
         if text is None:
             return Prompt([], tokens[:0], voice)
         return Prompt(self.tokenizer.encode(self.tokenizer.whole(text)), tokens, voice)

@@ -18,6 +18,7 @@ from eval.synthesis.systems import (
     codec_sha256,
     existing,
     need_prompts,
+    read_original,
     read_wave,
     stable_seed,
 )
@@ -144,7 +145,8 @@ class ModelVoicer:
         key = (self._prompt_text(item), existing(item.prompt_wav))
         if key not in self._prompts:
             wave = read_wave(key[1], self.synthesizer.input_rate_hz)
-            self._prompts[key] = self.synthesizer.prompt(key[0], wave)
+            original = read_original(key[1])
+            self._prompts[key] = self.synthesizer.prompt(key[0], wave, original)
         return self._prompts[key]
 
     def card(self) -> dict[str, Any]:

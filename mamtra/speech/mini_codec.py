@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from mamtra.speech.base import Original
 from mamtra.speech.codec import FRAMES_PER_TOKEN, CodecNetwork
 from mamtra.speech.features import HOP, SAMPLE_RATE_HZ, log_mel, normalise
 from mamtra.speech.speaker import SpeakerEncoder
@@ -44,11 +45,13 @@ class MiniCodec(torch.nn.Module):
     def _speaker(self) -> SpeakerEncoder:
         return SpeakerEncoder()
 
-    def voice(self, wave: torch.Tensor) -> torch.Tensor:
-        """(n,) waveform to its (E,) GE2E embedding. Raises ValueError on silence."""
+    def voice(self, wave: torch.Tensor, original: Original | None = None) -> torch.Tensor:
+        """(n,) waveform to its (E,) GE2E embedding, which needs no more than 16 kHz. ValueError on silence."""
         return self._speaker(wave)
 
-    def prompt(self, wave: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def prompt(
+        self, wave: torch.Tensor, original: Original | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(n,) waveform to its (T,) tokens and (E,) embedding."""
         return self.encode(wave), self.voice(wave)
 

@@ -95,6 +95,21 @@ def test_a_sentence_that_fails_fails_alone():
         list(speaker.stream("zoo.", prompt, seed=4))
 
 
+def test_a_codec_gets_the_prompt_as_it_was_recorded(monkeypatch):
+    speaker, wave = synthesizer(), 0.1 * torch.randn(8000)
+    original, seen = (0.1 * torch.randn(24_000), 48_000), []
+    plain = MiniCodec.prompt
+
+    def prompt(codec, wave, original=None):
+        seen.append(original)
+        return plain(codec, wave)
+
+    monkeypatch.setattr(MiniCodec, "prompt", prompt)
+    speaker.prompt("hi", wave, original)
+    speaker.prompt("hi", wave)
+    assert seen == [original, None]
+
+
 def test_without_its_text_the_model_sees_nothing_of_the_prompt():
     speaker, wave = synthesizer(), 0.1 * torch.randn(8000)
     prompt, other = speaker.prompt(None, wave), speaker.prompt(None, wave.flip(0))
