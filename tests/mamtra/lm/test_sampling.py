@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from mamtra.lm.sampling import NOTHING, Sampling, sample
+from mamtra.lm.sampling import NOTHING, Sampling, _sample, sample
 
 NO_HISTORY = torch.full((1, 0), -1)
 
@@ -108,6 +108,19 @@ def test_temperature_sharpens():
     logits = torch.tensor([[1.0, 0.0]])
     cold = draws(logits, NO_HISTORY, Sampling(top_p=1.0, temperature=0.1))
     assert abs(cold[0] - torch.softmax(logits[0] / 0.1, -1)[0]) < 0.01
+
+
+@pytest.mark.parametrize("window", [0, 10])
+def test_a_gpu_draws_what_a_cpu_draws_without_looking(window):
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(64, 20, generator=generator)
+    logits[5, 3], logits[9] = float("nan"), float("-inf")
+    history = torch.randint(-1, 20, (64, 10), generator=generator)
+    uniforms = torch.rand(64, 2, generator=generator, dtype=torch.float64)
+    given = (logits, history, uniforms, Sampling(window=window))
+    expected = sample(*given)
+    assert torch.equal(_sample(*given, look=False), expected)
+    assert (expected == NOTHING).nonzero().flatten().tolist() == [5, 9]
 
 
 def test_rows_are_independent():
