@@ -5,12 +5,22 @@ import torch
 from mamtra.backbone.ssd import backend
 
 
+def emulated(device: torch.device | str, dtype: str) -> bool:
+    """Whether the processor computes in fp32 and only stores this dtype: half the memory, seldom more speed."""
+    kind = torch.device(device).type
+    if dtype == "bf16" and kind == "cuda":
+        return not torch.cuda.is_bf16_supported(including_emulation=False)
+    if dtype in ("bf16", "fp16") and kind == "cpu":
+        return not getattr(torch.ops.mkldnn, f"_is_mkldnn_{dtype}_supported")()
+    return False
+
+
 def runtime(device: torch.device | str, dtype: str, compiled: bool = False) -> dict[str, str]:
     """Device kind, dtype of weights and caches, how steps are computed and what `ssd` runs on: ready for
     JSON, and known before a model is loaded."""
     return {
         "device": torch.device(device).type,
-        "dtype": dtype,
+        "dtype": f"{dtype} (emulated)" if emulated(device, dtype) else dtype,
         "steps": "compiled" if compiled else "plain",
         "ssd": backend(device),
     }

@@ -157,15 +157,15 @@ def test_what_a_model_cannot_say_is_one_row_of_its_batch(world, tmp_path, monkey
 
 def test_what_ran_is_said_and_kept(world, tmp_path):
     said = io.StringIO()
-    voicer = ModelVoicer(world / "model", world, 0, {}, "cpu", dtype="bf16")
+    voicer = ModelVoicer(world / "model", world, 0, {}, "cpu")
     store = Store(tmp_path)
     for _ in range(2):
         synthesize(
             read_meta(world / "meta.lst"), voicer, store, name="m", console=Console(file=said)
         )
-    assert said.getvalue().count("m: language model on cpu, bf16, plain steps, ssd torch") == 1
+    assert said.getvalue().count("m: language model on cpu, fp32, plain steps, ssd torch") == 1
     card = store.card("m", sha256_json(voicer.recipe()))
-    assert card["runtime"] == {"device": "cpu", "dtype": "bf16", "steps": "plain", "ssd": "torch"}
+    assert card["runtime"] == {"device": "cpu", "dtype": "fp32", "steps": "plain", "ssd": "torch"}
 
 
 def test_recordings_and_codec_are_asked_only_where_a_recording_exists(world, tmp_path):
