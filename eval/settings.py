@@ -173,6 +173,9 @@ class Efficiency(Common):
     model: str | None
     models: Named
     baseline: str | None
+    peers: list[Literal["cosyvoice2", "no_text_head"]]
+    prefill: bool
+    vocode: bool
     contexts: list[int]
     batches: list[int]
     dtypes: list[Literal["fp32", "bf16", "fp16"]]

@@ -1,4 +1,4 @@
-"""Speed and memory of models: in every round each model has its turn at each context length.
+"""Speed and memory of systems: in every round each has its turn at each context length and batch.
 
 Absolute times hold for one machine at one time; ratios between systems of one run are what can be compared.
 """
@@ -15,31 +15,31 @@ from typing import Protocol
 
 import torch
 
-from mamtra.lm.engine import Engine, Sentence
-from mamtra.lm.sampling import Sampling
-from mamtra.tts import Synthesizer
-
-SPECIAL = 2  # positions of sos and task
+from eval.store.files import InputError
 
 
 @dataclass(frozen=True)
 class Measured:
     """Medians over the rounds, and the range of the rate. RTF: seconds of work per second of speech.
 
-    `lm_rtf` holds the reading of the context, too. Peaks are those of a round of their own, on GPUs only: what
+    `lm_rtf` holds the reading of the context, too, where the context is read. Without reading there is no time
+    to the first token, without a codec no RTF. `limit_tokens_per_s`: what a machine would reach that does
+    nothing but move `step_bytes` for every step. Peaks are those of a round of their own, on GPUs only: what
     lay there beyond the models before it.
     """
 
     system: str
     context: int  # positions before the first new token
     batch: int
-    first_token_s: float
+    first_token_s: float | None
     tokens_per_s: float
     tokens_per_s_low: float
     tokens_per_s_high: float
-    lm_rtf: float
-    codec_rtf: float
+    limit_tokens_per_s: float | None
+    lm_rtf: float | None
+    codec_rtf: float | None
     state_bytes: int  # all that decoding holds for `context` positions
+    step_bytes: int  # weights and states that a step of the whole batch moves
     weight_bytes: int  # of the language model
     peak_allocated_bytes: int | None
     peak_reserved_bytes: int | None
@@ -48,64 +48,21 @@ class Measured:
 class Timed(Protocol):
     """What is measured of one system."""
 
-    token_rate_hz: float
+    prefill: bool  # whether the context is read; otherwise the caches start full
+    token_rate_hz: float | None
     weight_bytes: int
 
     def speak(self, context: int, n_tokens: int, batch: int) -> Iterator[list[int]]:
         """`n_tokens` times a new token for each of `batch` rows of `context` positions."""
         ...
 
-    def vocode(self, tokens: Sequence[int]) -> float:
-        """Makes a waveform of tokens; its length in seconds."""
+    def vocode(self, tokens: Sequence[int]) -> float | None:
+        """Makes a waveform of tokens; its length in seconds. None without a codec."""
         ...
 
     def state_bytes(self, context: int, batch: int) -> int: ...
 
-
-class TimedModel:
-    """A synthesiser that continues random text and speech. The codec's voice is that of one second of noise."""
-
-    def __init__(self, synthesizer: Synthesizer) -> None:
-        self.lm, self.codec = synthesizer.lm, synthesizer.codec
-        self.sampling = {
-            name: value
-            for name, value in synthesizer.sampling.items()
-            if name not in ("min_ratio", "max_ratio")
-        }
-        self.token_rate_hz = self.codec.token_rate_hz
-        tensors = [*self.lm.parameters(), *self.lm.buffers()]
-        self.weight_bytes = sum(tensor.nbytes for tensor in tensors)
-        noise = torch.randn(synthesizer.input_rate_hz, generator=torch.Generator().manual_seed(0))
-        self.voice = self.codec.voice(0.1 * noise)
-
-    def speak(self, context: int, n_tokens: int, batch: int) -> Iterator[list[int]]:
-        rows = [self._sentence(context, n_tokens, seed) for seed in range(batch)]
-        engine = Engine(
-            self.lm,
-            Sampling(**self.sampling),
-            capacity=batch,
-            max_length=max(row.max_length for row in rows),
-        )
-        engine.add(rows)
-        while drawn := engine.draw():
-            yield [token for _, token in drawn]
-
-    def _sentence(self, context: int, n_tokens: int, seed: int) -> Sentence:
-        generator = torch.Generator().manual_seed(context + (seed << 20))
-        n_text = max(context // 5, 1)
-        text = torch.randint(self.lm.text_vocab, (n_text,), generator=generator).tolist()
-        spoken = context - n_text - SPECIAL
-        prompt = torch.randint(self.lm.speech_vocab, (spoken,), generator=generator).tolist()
-        # Equal limits: as many tokens whatever a model would rather do.
-        return Sentence(text, prompt, generator, (n_tokens, n_tokens), self.lm.speech_vocab)
-
-    def vocode(self, tokens: Sequence[int]) -> float:
-        with torch.inference_mode():
-            wave = self.codec.decode(torch.tensor(tokens), self.voice).cpu()
-        return len(wave) / self.codec.sample_rate_hz
-
-    def state_bytes(self, context: int, batch: int) -> int:
-        return self.lm.new_state(batch, context).num_bytes()
+    def step_bytes(self, context: int, batch: int) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -115,7 +72,7 @@ class _Round:
     lm_s: float  # all tokens, the first too
     tokens_per_s: float
     vocode_s: float
-    audio_s: float
+    audio_s: float | None
 
 
 def measure(
@@ -126,24 +83,37 @@ def measure(
     n_tokens: int,
     rounds: int,
     device: str = "cpu",
+    bandwidth: float | None = None,
     advance: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Measured]:
     """One row per context, batch and system. In every round each system has its turn; a round before them
-    warms up."""
+    warms up.
+
+    bandwidth: bytes per second that the device moves, for the limit. Raises InputError, naming the batch that
+    fits, when memory does not suffice.
+    """
     found = []
     for context, batch in itertools.product(contexts, batches):
         taken: dict[str, list[_Round]] = {name: [] for name in systems}
         for number in range(rounds + 1):
             for name, system in systems.items():
-                one = _round(system, context, n_tokens, batch, clock)
+                try:
+                    one = _round(system, context, n_tokens, batch, clock)
+                except torch.OutOfMemoryError:
+                    fits = _largest_batch(system, context, n_tokens, batch)
+                    raise InputError(
+                        f"{name}: a batch of {batch} at {context} positions does not fit in the memory of "
+                        f"{device}; "
+                        + (f"{fits} fits" if fits else "a single sentence does not, either")
+                    ) from None
                 if number:
                     taken[name].append(one)
                 advance()
         # Not while times are taken: an emptied allocator is a slow one.
         for name, system in systems.items():
             peak = _peak(system, context, n_tokens, batch, device)
-            found.append(_summary(name, context, batch, system, taken[name], peak))
+            found.append(_summary(name, context, batch, system, taken[name], peak, bandwidth))
     return found
 
 
@@ -163,6 +133,20 @@ def _round(
     audio_s = system.vocode([step[0] for step in drawn])
     rate = batch * (n_tokens - 1) / (last - first)
     return _Round(n_tokens, first - start, last - start, rate, clock() - last, audio_s)
+
+
+def _largest_batch(system: Timed, context: int, n_tokens: int, batch: int) -> int:
+    """The largest half, quarter, ... of a batch that fits; 0 when none does."""
+    while batch := batch // 2:
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        try:
+            _round(system, context, n_tokens, batch, time.perf_counter)
+        except torch.OutOfMemoryError:
+            continue
+        return batch
+    return 0
 
 
 def _peak(
@@ -191,20 +175,24 @@ def _summary(
     system: Timed,
     taken: Sequence[_Round],
     peak: tuple[int | None, int | None],
+    bandwidth: float | None,
 ) -> Measured:
     rates = [one.tokens_per_s for one in taken]
-    spoken_s = [batch * one.n_tokens / system.token_rate_hz for one in taken]
+    step_bytes, hz = system.step_bytes(context, batch), system.token_rate_hz
+    vocoded = [one.vocode_s / one.audio_s for one in taken if one.audio_s]
     return Measured(
         system=name,
         context=context,
         batch=batch,
-        first_token_s=median(one.first_s for one in taken),
+        first_token_s=median(one.first_s for one in taken) if system.prefill else None,
         tokens_per_s=median(rates),
         tokens_per_s_low=min(rates),
         tokens_per_s_high=max(rates),
-        lm_rtf=median(one.lm_s / s for one, s in zip(taken, spoken_s, strict=True)),
-        codec_rtf=median(one.vocode_s / one.audio_s for one in taken),
+        limit_tokens_per_s=batch * bandwidth / step_bytes if bandwidth else None,
+        lm_rtf=median(one.lm_s * hz / (batch * one.n_tokens) for one in taken) if hz else None,
+        codec_rtf=median(vocoded) if vocoded else None,
         state_bytes=system.state_bytes(context, batch),
+        step_bytes=step_bytes,
         weight_bytes=system.weight_bytes,
         peak_allocated_bytes=peak[0],
         peak_reserved_bytes=peak[1],
