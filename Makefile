@@ -12,7 +12,7 @@ STUDENT := runs/mini_distill_demo/1to1-blockbeg-calibrated/student
 
 DRY := runs/dryrun_cosyvoice2
 
-.PHONY: demo test test-slow test-numerics check clean grid tables check-data dryrun-cosyvoice2
+.PHONY: demo test test-slow test-numerics check clean grid tables bench check-data dryrun-cosyvoice2
 .DELETE_ON_ERROR:
 
 ## Distils a student from the shipped teacher, speaks and scores held-out sentences; ends with the table.
@@ -31,6 +31,10 @@ grid: $(VENV)/.installed
 ## The numbers and figures of README and docs/, from the committed files under results/.
 tables: $(VENV)/.installed
 	$(BIN)/python -m studies.tables
+
+## Speed and memory by batch, context, plan and dtype beside transformers: results/efficiency/<machine>/.
+bench: $(VENV)/.installed
+	$(BIN)/python -m tools.bench
 
 ## CosyVoice 2's whole path at its real size with random weights: tokenise, distil 2 steps, export, speak, score.
 dryrun-cosyvoice2: $(VENV)/.installed

@@ -78,7 +78,8 @@ def swap(s: SwapSettings, own: Mapping[str, Any], teacher: SpeechLM) -> Found:
     tokens = tokens_of(s, teacher, s.batch.max_tokens)
     batches, found, n = list(tokens.val_dataloader()), [], 0
     for layer in track(range(teacher.sizes.n_layers), "changing layers", console=CONSOLE):
-        model = changed(teacher, layer, s.change, tokens.calibration_batch())
+        calibration = tokens.calibration_batch().to(teacher.device)
+        model = changed(teacher, layer, s.change, calibration)
         samples = kl_samples(teacher, model.eval(), batches)
         found += layer_intervals(samples)
         n = len(samples.counts)
@@ -90,13 +91,14 @@ def wer(s: WerSettings, own: Mapping[str, Any], teacher: SpeechLM) -> Found:
     first, last = s.items
     items = read_meta(s.testset.meta, last)[first:]
     folder, models = s.out / f"wer-{s.change}", {"teacher": str(s.paths.teacher)}
-    calibration = tokens_of(s, teacher, s.batch.max_tokens).calibration_batch()
+    calibration = tokens_of(s, teacher, s.batch.max_tokens).calibration_batch().to(teacher.device)
     provenance = {"teacher_sha256": model_sha256(s.paths.teacher), "change": s.change}
     for layer in range(teacher.sizes.n_layers):
         path = folder / "models" / f"layer-{layer:02d}"
         save_lm(path, changed(teacher, layer, s.change, calibration), provenance)
         models[path.name] = str(path)
     voices = {"codec_folder": s.system.codec, "sampling": s.system.sampling}
+    how = {"dtype": s.system.dtype, "compiled": s.system.compiled}
     systems = build_systems(
         name_systems(models),
         items,
@@ -105,6 +107,7 @@ def wer(s: WerSettings, own: Mapping[str, Any], teacher: SpeechLM) -> Found:
         device=s.device,
         batch=s.synthesis_batch,
         **voices,
+        **how,
     )
     scorers = scorers_of(word_error_settings(s.asr, s.threads), s.cache)
     store, list_sha256 = Store(folder), sha256_file(s.testset.meta)
@@ -134,7 +137,8 @@ def kl(s: KlSettings, own: Mapping[str, Any], teacher: SpeechLM) -> Found:
         name = "all-mamba" if layer is None else f"layer-{layer:02d}"
         run = RunFolder(s.out / "kl" / name, "student")
         CONSOLE.print(f"{name} -> {run.path}", soft_wrap=True)
-        divergence.append(kl_samples(teacher, restored(s, own, teacher, layer, run), batches))
+        student = restored(s, own, teacher.cpu(), layer, run)  # the trainer moves both
+        divergence.append(kl_samples(teacher.to(s.device), student.to(s.device), batches))
     without, *restoring = divergence
     names, counts = [str(i) for i in range(len(without.counts))], without.counts.numpy()
     found: list[Interval] = [
@@ -211,7 +215,7 @@ def main(config: DictConfig) -> None:
     s = typed(mode.settings, own)
     torch.set_num_threads(s.threads)
     seed_everything(s.seed, verbose=False)
-    teacher = load_teacher(s.paths.teacher)
+    teacher = load_teacher(s.paths.teacher).to(s.device)
     try:
         found, n = mode.measure(s, own, teacher)
     except InputError as error:

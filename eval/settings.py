@@ -8,17 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 Named = str | list[str] | dict[str, str] | None
 
 
 @dataclass(frozen=True)
 class SystemSettings:
-    """The speech system around a language model: its codec's folder, options of its sampling."""
+    """The speech system around a language model: its codec's folder, options of its sampling, and how the
+    language model is run."""
 
     codec: Path
     sampling: dict[str, Any]
+    dtype: Literal["fp32", "bf16", "fp16"]
+    compiled: bool
 
 
 @dataclass(frozen=True)
@@ -170,7 +173,13 @@ class Efficiency(Common):
     model: str | None
     models: Named
     baseline: str | None
+    peers: list[Literal["cosyvoice2", "no_text_head"]]
+    prefill: bool
+    vocode: bool
     contexts: list[int]
+    batches: list[int]
+    dtypes: list[Literal["fp32", "bf16", "fp16"]]
+    compiled: list[bool]
     n_tokens: int
     rounds: int
     device: str

@@ -99,6 +99,8 @@ def systems_of(s: Systems, items: Sequence[Item], console: Console) -> list[Syst
         device=s.only_device,
         batch=s.batch,
         cross_lingual=s.cross_lingual,
+        dtype=s.system.dtype,
+        compiled=s.system.compiled,
         console=console,
     )
 

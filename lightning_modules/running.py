@@ -28,6 +28,7 @@ from lightning_modules.callbacks import (
     StepSeed,
 )
 from lightning_modules.run_folder import RunError, RunFolder
+from mamtra.backbone.ssd import backend
 from mamtra.lm.checkpoint import DTYPES, load_lm, save_lm
 
 EXPORTS = ("best", "last")
@@ -210,6 +211,9 @@ def fit(
         default_root_dir=run.path,
         callbacks=callbacks,
     )
+    device = trainer.strategy.root_device
+    facts = {"device": device.type, "precision": settings.precision, "ssd": backend(device)}
+    say(f"training on {facts['device']}, {facts['precision']}, ssd {facts['ssd']}")
     trainer.fit(module, datamodule, ckpt_path=resume_path, weights_only=True)
     if trainer.is_global_zero:
         export = settings.export
@@ -218,6 +222,7 @@ def fit(
         provenance = {
             **identity,
             "training": training,
+            "runtime": facts,
             "software": software(),
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }

@@ -86,7 +86,7 @@ def mini_text(folder: Path) -> TextFrontend:
 MINI = SpeechSystem(
     "mini",
     ("codec.safetensors", "codec.json"),
-    lambda folder, device: load_codec(folder),
+    load_codec,
     mini_text,
 )
 COSYVOICE2 = SpeechSystem(

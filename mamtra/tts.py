@@ -16,10 +16,10 @@ from typing import Any
 import torch
 
 from mamtra.lm.checkpoint import load_lm
-from mamtra.lm.generate import generate_batch
+from mamtra.lm.generate import NOTHING_DRAWN, generate_batch
 from mamtra.lm.speech_lm import SpeechLM
 from mamtra.lm.stream import stream_bistream, stream_tokens
-from mamtra.speech.base import SpeechCodec
+from mamtra.speech.base import Original, SpeechCodec
 from mamtra.systems import TextFrontend, system_of
 
 
@@ -37,7 +37,8 @@ class Synthesis:
     """wave: (n,) float32 at the codec's rate, tokens: the T generated codes, times in seconds.
 
     `lm_s` covers prefill and decoding (of a batch, its share), `vocode_s` tokens to waveform.
-    `hit_max` says that the length limit ended the sentence instead of the end token.
+    `hit_max` says that the length limit ended the sentence instead of the end token. `error` says why a
+    sentence of a batch could not be spoken; its wave has no samples then.
     """
 
     wave: torch.Tensor
@@ -45,6 +46,7 @@ class Synthesis:
     lm_s: float
     vocode_s: float
     hit_max: bool
+    error: str | None = None
 
 
 class Synthesizer:
@@ -71,12 +73,22 @@ class Synthesizer:
 
     @classmethod
     def load(
-        cls, model_folder: str | Path, codec_folder: str | Path, device: str = "cpu"
+        cls,
+        model_folder: str | Path,
+        codec_folder: str | Path,
+        device: str = "cpu",
+        dtype: str = "fp32",
+        compiled: bool = False,
     ) -> "Synthesizer":
-        """Load an exported model and what surrounds it. Errors as `load_lm`, `system_of` and the
-        system's own loaders."""
+        """Load an exported model and what surrounds it.
+
+        dtype: of the language model's weights: fp32, bf16 or fp16. compiled: see `SpeechLM.compile_steps`.
+        Errors as `load_lm`, `compile_steps`, `system_of` and the system's own loaders.
+        """
         folder, system = Path(codec_folder), system_of(codec_folder)
-        lm = load_lm(Path(model_folder), device=device)
+        lm = load_lm(Path(model_folder), device=device, dtype=dtype)
+        if compiled:
+            lm.compile_steps()
         codec, text = system.load_codec(folder, device), system.load_text(folder)
         return cls(lm, codec, text, system.sampling)
 
@@ -91,14 +103,17 @@ class Synthesizer:
         return self.codec.input_rate_hz
 
     @torch.inference_mode()
-    def prompt(self, text: str | None, wave: torch.Tensor) -> Prompt:
-        """Encode a prompt once for many sentences: `wave` is (n,) at `input_rate_hz`.
+    def prompt(
+        self, text: str | None, wave: torch.Tensor, original: Original | None = None
+    ) -> Prompt:
+        """Encode a prompt once for many sentences: `wave` is (n,) at `input_rate_hz`, `original` the recording
+        at its own rate, if that is another.
 
         Without a text the language model sees nothing of the prompt and only the voice is taken: for
         prompts in another language than the text (cli/frontend.py:191-198).
         Raises ValueError for a text or a waveform that the system cannot take.
         """
-        tokens, voice = self.codec.prompt(wave)
+        tokens, voice = self.codec.prompt(wave, original)
         if text is None:
             return Prompt([], tokens[:0], voice)
         return Prompt(self.tokenizer.encode(self.tokenizer.whole(text)), tokens, voice)
@@ -122,8 +137,11 @@ class Synthesizer:
         return self.speak(text, self.prompt(prompt_text, prompt_wave), seed, **options)
 
     def speak(self, text: str, prompt: Prompt, seed: int, **options: Any) -> Synthesis:
-        """As `synthesize`, with a prompt that is encoded already."""
-        return self.speak_batch([text], [prompt], [seed], **options)[0]
+        """As `synthesize`, with a prompt that is encoded already. ValueError for what cannot be spoken."""
+        (spoken,) = self.speak_batch([text], [prompt], [seed], **options)
+        if spoken.error:
+            raise ValueError(spoken.error)
+        return spoken
 
     @torch.inference_mode()
     def speak_batch(
@@ -138,8 +156,8 @@ class Synthesizer:
 
         `split`: speak a long text in the pieces that the system cuts it into; without it the language
         model speaks it in one go, however long. `sampling`: options of `generate_batch`.
-        A sentence's tokens do not depend on its neighbours, up to rounding. `lm_s` is the batch's time
-        divided by its rows, so that sums and throughput stay right.
+        A sentence's tokens do not depend on its neighbours, up to rounding, and one that fails fails alone
+        (`error`). `lm_s` is the batch's time divided by its rows, so that sums and throughput stay right.
         """
         parts = [
             (row, self.tokenizer.encode(piece))
@@ -156,36 +174,56 @@ class Synthesizer:
         )
         spoken: list[list[Synthesis]] = [[] for _ in texts]
         for (row, _), result in zip(parts, results, strict=True):
-            start = time.perf_counter()
-            tokens = torch.tensor(result.tokens, dtype=torch.long)
-            wave = self.codec.decode(tokens, prompts[row].voice)
+            start, wave = time.perf_counter(), torch.zeros(0)
+            error = NOTHING_DRAWN if result.failed else None
+            try:
+                if not error:
+                    tokens = torch.tensor(result.tokens, dtype=torch.long)
+                    wave = self.codec.decode(tokens, prompts[row].voice).float().cpu()
+            except ValueError as fault:
+                error = str(fault)
             vocode_s = time.perf_counter() - start
             lm_s = (result.prefill_s + result.decode_s) / len(results)
-            wave = wave.float().cpu()
-            spoken[row].append(Synthesis(wave, result.tokens, lm_s, vocode_s, result.hit_max))
+            made = Synthesis(wave, result.tokens, lm_s, vocode_s, result.hit_max, error)
+            spoken[row].append(made)
         return [_joined(pieces) for pieces in spoken]
 
     def stream(
         self, text: str | Iterable[str], prompt: Prompt, seed: int, **sampling: Any
     ) -> Iterator[torch.Tensor]:
-        """Waveform chunks (n,) as soon as they can be made; together they are the sentence.
+        """Waveform chunks (n,) as soon as they can be made; together they are what `speak` says.
 
-        A text is read as one piece. An iterable of texts is spoken while they come (bistream), by a
-        model that was trained for it; its parts are tokenised one by one, blank ones are skipped.
-        Options and errors as `mamtra.lm.stream`.
+        A long text is spoken in the pieces that the system cuts it into. An iterable of texts is spoken while
+        they come (bistream), by a model that was trained for it; its parts are tokenised one by one, blank
+        ones are skipped. Options and errors as `mamtra.lm.stream`.
         """
-        generator = torch.Generator().manual_seed(seed)
         options = self.sampling | sampling
         if isinstance(text, str):
-            ids = self.tokenizer.encode(self.tokenizer.whole(text))
-            whole = [*prompt.text_ids, *ids]
-            tokens = stream_tokens(
-                self.lm, whole, prompt.tokens, generator, target_length=len(ids), **options
-            )
+            pieces = self.tokenizer.pieces(text) if options.pop("split", True) else None
+            parts = [self.tokenizer.encode(p) for p in pieces or [self.tokenizer.whole(text)]]
+            for ids, generator in zip(parts, _generators([0] * len(parts), [seed]), strict=True):
+                yield from self._chunks(
+                    prompt,
+                    stream_tokens(
+                        self.lm,
+                        [*prompt.text_ids, *ids],
+                        prompt.tokens,
+                        generator,
+                        target_length=len(ids),
+                        **options,
+                    ),
+                )
         else:
-            pieces = (self.tokenizer.encode(piece) for piece in text if piece.strip())
-            given = (pieces, prompt.text_ids, prompt.tokens)
-            tokens = stream_bistream(self.lm, *given, generator, **options)
+            given = (self.tokenizer.encode(piece) for piece in text if piece.strip())
+            generator = torch.Generator().manual_seed(seed)
+            yield from self._chunks(
+                prompt,
+                stream_bistream(
+                    self.lm, given, prompt.text_ids, prompt.tokens, generator, **options
+                ),
+            )
+
+    def _chunks(self, prompt: Prompt, tokens: Iterable[int]) -> Iterator[torch.Tensor]:
         waves = self.codec.stream(prompt.voice)
         for token in tokens:
             if len(chunk := waves.push([token], final=False)):
@@ -210,13 +248,19 @@ def _generators(rows: Sequence[int], seeds: Sequence[int]) -> list[torch.Generat
 
 
 def _joined(pieces: Sequence[Synthesis]) -> Synthesis:
-    """The pieces of one text, one after the other."""
+    """The pieces of one text, one after the other; without samples where one of them failed."""
     if len(pieces) == 1:
         return pieces[0]
+    errors = [
+        f"piece {n} of {len(pieces)}: {piece.error}"
+        for n, piece in enumerate(pieces, 1)
+        if piece.error
+    ]
     return Synthesis(
-        torch.cat([piece.wave for piece in pieces]),
+        torch.zeros(0) if errors else torch.cat([piece.wave for piece in pieces]),
         [token for piece in pieces for token in piece.tokens],
         sum(piece.lm_s for piece in pieces),
         sum(piece.vocode_s for piece in pieces),
         any(piece.hit_max for piece in pieces),
+        "; ".join(errors) or None,
     )

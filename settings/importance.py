@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning_modules.distill import Objective
 from lightning_modules.optim import OptimizerSettings
@@ -16,6 +16,8 @@ class VoiceSettings:
 
     codec: Path
     sampling: dict[str, Any]
+    dtype: Literal["fp32", "bf16", "fp16"]
+    compiled: bool
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class ModeSettings:
     seed: int
     text: str
     threads: int
+    device: str
     batch: BatchSettings
     paths: Paths
     system: VoiceSettings
@@ -65,7 +68,6 @@ class WerSettings(ModeSettings):
     items: tuple[int, int]
     wer_cap: float
     asr: str
-    device: str
     synthesis_batch: int
     cache: Path
 

@@ -114,6 +114,8 @@ def build_systems(
     device: str,
     batch: int = 1,
     cross_lingual: bool = False,
+    dtype: str = "fp32",
+    compiled: bool = False,
     console: Console | None = None,
 ) -> list[System]:
     """Systems with everything about them checked; no model is loaded. `console` is told of missing wavs.
@@ -130,7 +132,7 @@ def build_systems(
             own_items = with_recording(items)
         else:
             parts = (Path(path), codec_folder, seed_index, sampling, device, batch)
-            voicer = ModelVoicer(*parts, cross_lingual)
+            voicer = ModelVoicer(*parts, cross_lingual, dtype, compiled)
         voicer.check(own_items)
         systems.append(System(name, voicer, own_items, out / name, out / name / "wavs"))
     quiet = console or Console(quiet=True)

@@ -18,12 +18,14 @@ from eval.synthesis.systems import (
     codec_sha256,
     existing,
     need_prompts,
+    read_original,
     read_wave,
     stable_seed,
 )
 from eval.testset import Item
 from mamtra.lm.checkpoint import DESCRIPTION, WEIGHTS, model_sha256, read_description
 from mamtra.lm.generate import generate_batch
+from mamtra.lm.runtime import runtime
 from mamtra.systems import system_of
 from mamtra.tts import Prompt, Synthesizer
 
@@ -39,13 +41,21 @@ class ModelVoicer:
     device: str
     batch: int = 1
     cross_lingual: bool = False  # the language model sees nothing of the prompt
+    dtype: str = "fp32"
+    compiled: bool = False
     _prompts: dict[tuple[str | None, Path], Prompt] = field(default_factory=dict)
 
     @cached_property
     def synthesizer(self) -> Synthesizer:
         try:
-            return Synthesizer.load(self.model_folder, self.codec_folder, device=self.device)
-        except ValueError as error:
+            return Synthesizer.load(
+                self.model_folder,
+                self.codec_folder,
+                device=self.device,
+                dtype=self.dtype,
+                compiled=self.compiled,
+            )
+        except (ValueError, RuntimeError) as error:
             raise InputError(str(error)) from error
 
     @cached_property
@@ -85,6 +95,8 @@ class ModelVoicer:
             "sampling": self.effective_sampling(),
             "cross_lingual": self.cross_lingual,
             "seed_index": self.seed_index,
+            "dtype": self.dtype,
+            "compiled": self.compiled,
             "code": code_version(),
         }
 
@@ -121,6 +133,7 @@ class ModelVoicer:
                 lm_s=speech.lm_s,
                 vocode_s=speech.vocode_s,
                 hit_max=speech.hit_max,
+                error=speech.error,
             )
             for speech in spoken
         ]
@@ -132,7 +145,8 @@ class ModelVoicer:
         key = (self._prompt_text(item), existing(item.prompt_wav))
         if key not in self._prompts:
             wave = read_wave(key[1], self.synthesizer.input_rate_hz)
-            self._prompts[key] = self.synthesizer.prompt(key[0], wave)
+            original = read_original(key[1])
+            self._prompts[key] = self.synthesizer.prompt(key[0], wave, original)
         return self._prompts[key]
 
     def card(self) -> dict[str, Any]:
@@ -144,6 +158,7 @@ class ModelVoicer:
             "codec_sha256": codec_sha256(self.codec_folder),
             "layer_plan": description["plan"],
             "n_parameters": description["parameters"],
+            "runtime": runtime(self.device, self.dtype, self.compiled),
             "provenance": description["provenance"],
         }
 

@@ -23,6 +23,7 @@ from eval.store.database import Store, differing
 from eval.store.files import sha256_bytes, sha256_file, sha256_json, write_bytes
 from eval.synthesis.systems import Spoken, Voicer
 from eval.testset import Item
+from mamtra.lm.runtime import runtime_text
 
 
 def synthesize(
@@ -50,14 +51,17 @@ def synthesize(
     """
     voicer.check(items)
     mine = items[shard[0] :: shard[1]]
-    recipe, out = voicer.recipe(), store.folder / name
+    recipe, card, out = voicer.recipe(), voicer.card(), store.folder / name
     inputs = {item.utterance: voicer.inputs(item) for item in mine}
-    store.put_system(name, recipe, voicer.card())
+    store.put_system(name, recipe, card)
     rows = reusable_rows(store, name, recipe, inputs)
     todo = [item for item in mine if item.utterance not in rows]
     message = f"{name}: {len(rows)} of {len(mine)} sentences are ready -> {out / 'wavs'}"
     console.print(message, markup=False, soft_wrap=True)
     if todo:
+        if "runtime" in card:
+            facts = runtime_text(card["runtime"])
+            console.print(f"{name}: language model on {facts}", markup=False, soft_wrap=True)
         voicer.load()
         with progress_bar(console) as bar:
             task = bar.add_task(f"{escape(name)}: synthesis", total=len(todo))
@@ -169,6 +173,8 @@ def _text(error: Exception) -> str:
 def _write(item: Item, spoken: Spoken, out: Path, inputs: str) -> dict[str, Any]:
     path = wav_path(out, item.utterance)
     try:
+        if spoken.error:
+            raise ValueError(spoken.error)
         content = pcm16_bytes(spoken.wave, spoken.sample_rate_hz)
         write_bytes(path, content)
     except Exception as error:

@@ -32,7 +32,8 @@ CODEC = "codec"
 
 @dataclass(frozen=True)
 class Spoken:
-    """wave: (n,) float32. Token counts and times are None where no language model took part."""
+    """wave: (n,) float32. Token counts and times are None where no language model took part; `error` says why
+    there is no speech."""
 
     wave: np.ndarray
     sample_rate_hz: int
@@ -40,6 +41,7 @@ class Spoken:
     lm_s: float | None = None
     vocode_s: float | None = None
     hit_max: bool | None = None
+    error: str | None = None
 
 
 class Voicer(Protocol):
@@ -160,11 +162,17 @@ def stable_seed(utterance: str, seed_index: int) -> int:
 
 def read_wave(path: Path, sample_rate_hz: int) -> torch.Tensor:
     """A sound file as a mono waveform (n,) float32 at `sample_rate_hz`."""
-    samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-    wave = samples.mean(axis=1)
+    wave, rate_hz = read_original(path)
     if rate_hz != sample_rate_hz:
-        wave = soxr.resample(wave, rate_hz, sample_rate_hz)
-    return torch.from_numpy(np.ascontiguousarray(wave, dtype=np.float32))
+        resampled = soxr.resample(wave.numpy(), rate_hz, sample_rate_hz)
+        wave = torch.from_numpy(np.ascontiguousarray(resampled, dtype=np.float32))
+    return wave
+
+
+def read_original(path: Path) -> tuple[torch.Tensor, int]:
+    """A sound file as a mono waveform (n,) float32 and its own rate in Hz."""
+    samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+    return torch.from_numpy(np.ascontiguousarray(samples.mean(axis=1), dtype=np.float32)), rate_hz
 
 
 def codec_sha256(folder: Path) -> str:

@@ -58,8 +58,20 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None = N
     """
     if visible is None and q.device.type == "cpu":
         return _blocked(q, k, v)
+    # Flash attention, which half precision without a mask gets, reads a key for all heads of its group; the
+    # other kernels want keys and values repeated.
+    shared = visible is None and q.dtype in (torch.float16, torch.bfloat16)
+    return _sdpa(q, k, v, visible, shared)
+
+
+def _sdpa(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None, shared: bool) -> Tensor:
+    """`shared`: leave it to PyTorch that several query heads have one key and value."""
     group = q.shape[2] // k.shape[2]
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-    k, v = repeat_kv(k, group), repeat_kv(v, group)
-    y = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=visible is None)
+    if not shared:
+        k, v = repeat_kv(k, group), repeat_kv(v, group)
+    causal = visible is None
+    y = F.scaled_dot_product_attention(
+        q, k, v, attn_mask=visible, is_causal=causal, enable_gqa=shared
+    )
     return y.transpose(1, 2).flatten(2)

@@ -160,9 +160,9 @@ class Decoder(nn.Module):
             layer.mixer.new_state(batch, max_length, dtype, device)  # type: ignore[union-attr]
             for layer in self.layers
         ]
-        offsets = torch.zeros(batch, dtype=torch.int64, device=device)
+        positions = torch.zeros(batch, dtype=torch.int64, device=device)
         n_rotated = sizes.n_heads + sizes.n_kv_heads
-        return DecodeState(layers, offsets, 0, True, max_length, cos, sin, n_rotated)
+        return DecodeState(layers, positions, [0] * batch, max_length, cos, sin, n_rotated)
 
     @torch.no_grad()
     def prefill(
@@ -181,18 +181,21 @@ class Decoder(nn.Module):
             x = layer.prefill(x, context, layer_state)  # type: ignore[operator]
         if context.lengths is None:
             state.offsets += length
-            state.longest = length
+            state.lengths = [length] * batch
         else:
             state.offsets.copy_(context.lengths)
-            state.longest = int(context.lengths.max())
-            state.uniform = bool((context.lengths == state.longest).all())
+            state.lengths = context.lengths.tolist()
         return self.norm(x), state
 
     @torch.no_grad()
     def step(self, x: Tensor, state: DecodeState) -> Tensor:
         """x (B, K, D) -> (B, K, D): K >= 1 more tokens for every row, the state moves in place."""
-        context = state.step_context(x.shape[1])
-        for layer, layer_state in zip(self.layers, state.layers, strict=True):
-            x = layer.step(x, context, layer_state)  # type: ignore[operator]
+        y = self.step_layers(x, state.step_context(x.shape[1]), state.layers)
         state.advance(x.shape[1])
+        return y
+
+    def step_layers(self, x: Tensor, context: StepContext, states: list[Any]) -> Tensor:
+        """As `step`, with the layers' own states and without moving the positions."""
+        for layer, state in zip(self.layers, states, strict=True):
+            x = layer.step(x, context, state)  # type: ignore[operator]
         return self.norm(x)

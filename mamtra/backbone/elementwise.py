@@ -1,7 +1,8 @@
 """RMSNorm and rotary rotation with hand-written gradients.
 
 Both are memory-bound on a CPU; composed from tensor operations their backward passes alone take a
-tenth of a training step. The plain forms beside them are the specification.
+tenth of a training step. The plain forms beside them are the specification. On a GPU the norm is PyTorch's
+fused one.
 
 D model width, W rotated width (heads * head_dim).
 """
@@ -61,11 +62,18 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tenso
     Computed in fp32 or wider, returned in `dtype`.
     x (..., D); weight (D,), or (H, D) for x (..., H, D) -> as x. At least one leading dimension.
     """
-    if x.dtype == dtype and not torch.is_grad_enabled():  # less overhead when decoding
-        if weight.dim() == 1:
-            return F.rms_norm(x, weight.shape, weight, eps)
-        return F.rms_norm(x, weight.shape[-1:], None, eps) * weight.to(dtype)
+    decoding = x.dtype == dtype and not torch.is_grad_enabled()  # less overhead
+    if decoding or x.device.type != "cpu":
+        return fused_rms_norm(x, weight, eps, dtype)
     return _RMSNorm.apply(x, weight, eps, dtype)  # type: ignore[return-value]
+
+
+def fused_rms_norm(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    """As `rms_norm` by PyTorch's own operation, which a GPU has as one kernel with its gradient."""
+    with without_autocast(x):
+        if weight.dim() == 1:
+            return F.rms_norm(x, weight.shape, weight.to(x.dtype), eps).to(dtype)
+        return (F.rms_norm(x, weight.shape[-1:], None, eps) * weight).to(dtype)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor, half: int) -> Tensor:
@@ -113,7 +121,10 @@ def over_heads(cos: Tensor, sin: Tensor, n_heads: int) -> tuple[Tensor, Tensor]:
 
 def rotary(x: Tensor, cos: Tensor, sin: Tensor, head_dim: int) -> Tensor:
     """Rotate every head of x (..., T, W) by cos and sin (..., T, W) of `over_heads`."""
-    return _Rotary.apply(x, cos.to(x.dtype), sin.to(x.dtype), head_dim // 2)  # type: ignore
+    cos, sin, half = cos.to(x.dtype), sin.to(x.dtype), head_dim // 2
+    if not torch.is_grad_enabled():  # less overhead when decoding
+        return _rotate(x, cos, sin, half)
+    return _Rotary.apply(x, cos, sin, half)  # type: ignore
 
 
 def _decay_matrix(sums: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ class BackboneSizes:
     `text_rate` belongs to the language model's input: text units per speech token for its progress
     features, 0 for none (see mamtra.lm.progress).
 
+    The fields with a default are what a checkpoint may leave out: one that is added here takes as its default
+    what models were before it.
     Raises ValueError, naming the field, for any size the layers cannot be built with.
     """
 

@@ -1,4 +1,14 @@
-"""The one public `ssd`: mamba_ssm's fused kernel on CUDA where it is installed, else PyTorch."""
+"""The one public `ssd`: mamba_ssm's fused kernel on CUDA where it is installed, else PyTorch.
+
+Which of the two runs is part of a result: `backend` says it for manifests, with the reason, and the first CUDA
+tensor that goes without the kernel warns.
+"""
+
+import importlib
+import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -6,18 +16,41 @@ from torch import Tensor
 from mamtra.backbone.elementwise import without_autocast
 from mamtra.backbone.ssd_reference import ssd_chunked
 
-try:  # optional, CUDA only
-    from mamba_ssm.ops.triton.ssd_combined import (  # type: ignore[import-not-found]
-        mamba_chunk_scan_combined,
+PACKAGE, MODULE = "mamba_ssm", "mamba_ssm.ops.triton.ssd_combined"
+
+
+@cache
+def _fused() -> tuple[Callable[..., Any] | None, str]:
+    """The kernel and an empty string, or None and why there is none."""
+    try:
+        return importlib.import_module(MODULE).mamba_chunk_scan_combined, ""
+    except ModuleNotFoundError as error:
+        if error.name == PACKAGE:
+            return None, f"{PACKAGE} is not installed"
+        return None, f"{PACKAGE} does not import: {error}"
+    except (
+        Exception
+    ) as error:  # a build for another torch raises ImportError, OSError, RuntimeError, ...
+        return None, f"{PACKAGE} does not import: {type(error).__name__}: {error}"
+
+
+@cache
+def _warn(reason: str) -> None:
+    warnings.warn(
+        f"Mamba layers run in plain PyTorch on this GPU, slower than the fused kernel: {reason}. "
+        "To install it: pip install --no-build-isolation 'mamtra[cuda]'",
+        RuntimeWarning,
+        stacklevel=3,
     )
-except Exception:  # a broken build raises more than ImportError
-    mamba_chunk_scan_combined = None
 
 
 def backend(device: torch.device | str) -> str:
-    """ "mamba_ssm" or "torch": what `ssd` runs on for tensors on `device`."""
-    on_cuda = torch.device(device).type == "cuda"
-    return "mamba_ssm" if on_cuda and mamba_chunk_scan_combined is not None else "torch"
+    """What `ssd` runs on for tensors on `device`: "mamba_ssm", "torch", or on a GPU without the kernel
+    "torch (<why>)"."""
+    if torch.device(device).type != "cuda":
+        return "torch"
+    kernel, reason = _fused()
+    return PACKAGE if kernel is not None else f"torch ({reason})"
 
 
 def ssd(
@@ -33,13 +66,19 @@ def ssd(
 
     x (B, T, G, P), dt (B, T, H) >= 0, a (H,) < 0, b (B, T, G, N), c (B, T, H, N),
     state (B, H, N, P) or None -> y (B, T, H, P) in x's dtype, state (B, H, N, P) fp32 or wider.
-    Decays and states keep fp32 under autocast. ValueError for shapes that do not fit.
+    Decays and states keep fp32 under autocast. ValueError for shapes that do not fit. Warns, once, when a CUDA
+    tensor finds no fused kernel.
     """
+    kernel = None
+    if x.device.type == "cuda":
+        kernel, reason = _fused()
+        if kernel is None:
+            _warn(reason)
     with without_autocast(x):
-        if mamba_chunk_scan_combined is None or x.device.type != "cuda":
+        if kernel is None:
             return ssd_chunked(x, dt, a, b, c, state, chunk)
         group = dt.shape[-1] // x.shape[2]
-        y, last = mamba_chunk_scan_combined(
+        y, last = kernel(
             x.repeat_interleave(group, dim=2),
             dt.float(),
             a.float(),

@@ -2,10 +2,13 @@
 
 B batch, H heads, G key/value heads, E head_dim, L max_length, W d_conv, C convolved channels.
 
-`num_bytes` counts every tensor that a state holds, as the allocator gave it.
+`num_bytes` counts every tensor that a state holds, as the allocator gave it. Rows come and go: the live ones
+lie in front, `resize` says how many they are and `take_row` copies one row over another.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +28,24 @@ class AttentionState:
         """Bytes held, independent of how many slots are filled."""
         return self.keys.nbytes + self.values.nbytes
 
+    def step_bytes(self) -> int:
+        """Bytes that a step moves when all slots are filled: each is read."""
+        return self.num_bytes()
+
+    def first_rows(self, n: int) -> "AttentionState":
+        """A view of the first n rows."""
+        return AttentionState(self.keys[:n], self.values[:n])
+
+    def copy_row(self, row: int, used: int) -> "AttentionState":
+        """One row, with room for its first `used` slots alone."""
+        held = (self.keys, self.values)
+        return AttentionState(*(t[row : row + 1, :, :used].clone() for t in held))
+
+    def take_row(self, row: int, other: "AttentionState", source: int, used: int) -> None:
+        """Copies the first `used` slots of another state's row `source` over row `row`."""
+        self.keys[row, :, :used] = other.keys[source, :, :used]
+        self.values[row, :, :used] = other.values[source, :, :used]
+
 
 @dataclass
 class MambaState:
@@ -37,45 +58,81 @@ class MambaState:
         """Bytes held."""
         return self.conv.nbytes + self.ssm.nbytes
 
+    def step_bytes(self) -> int:
+        """Bytes that a step moves: the state is read and written."""
+        return 2 * self.num_bytes()
+
+    def first_rows(self, n: int) -> "MambaState":
+        """A view of the first n rows."""
+        return MambaState(self.conv[:n], self.ssm[:n])
+
+    def copy_row(self, row: int, used: int) -> "MambaState":
+        """One row; `used` changes nothing here."""
+        return MambaState(self.conv[row : row + 1].clone(), self.ssm[row : row + 1].clone())
+
+    def take_row(self, row: int, other: "MambaState", source: int, used: int) -> None:
+        """Copies another state's row `source` over row `row`; `used` changes nothing here."""
+        self.conv[row] = other.conv[source]
+        self.ssm[row] = other.ssm[source]
+
 
 @dataclass
 class DecodeState:
-    """State of a whole stack. `offsets` (B,) int64 counts the valid tokens each row has consumed.
+    """State of a whole stack with room for S rows, the first B of which are live.
 
-    `longest` is the largest offset as a Python integer and `uniform` says whether all rows share
-    it, so that a step never has to read a tensor back. One rotary table serves all layers and heads.
+    `lengths` counts the valid tokens that each live row has consumed; `offsets` (B,) int64 are the same numbers
+    on the device, so that a step never has to read a tensor back. One rotary table serves all layers and heads.
     """
 
-    layers: list[AttentionState | MambaState]
-    offsets: Tensor
-    longest: int
-    uniform: bool
+    slots: list[AttentionState | MambaState]  # S rows each
+    positions: Tensor  # (S,) int64
+    lengths: list[int]
     max_length: int
     cos: Tensor  # (L, E/2) fp32
     sin: Tensor  # (L, E/2) fp32
     n_rotated: int  # heads that a step rotates: those of the queries and of the keys
+    layers: list[Any] = field(init=False)  # the live rows of `slots`
+    offsets: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.resize(len(self.lengths))
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row."""
+        return max(self.lengths)
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all rows are equally long."""
+        return min(self.lengths) == max(self.lengths)
 
     def num_bytes(self) -> int:
         """Bytes held: all layers, the positions and the rotary table."""
-        own = self.offsets.nbytes + self.cos.nbytes + self.sin.nbytes
-        return own + sum(layer.num_bytes() for layer in self.layers)
+        own = self.positions.nbytes + self.cos.nbytes + self.sin.nbytes
+        return own + sum(layer.num_bytes() for layer in self.slots)
+
+    def step_bytes(self) -> int:
+        """Bytes that a step of one token for every row moves when all rows are full."""
+        return sum(layer.step_bytes() for layer in self.slots)
 
     def step_context(self, new: int) -> StepContext:
         """Context for `new` more tokens per row. ValueError when they do not fit in the cache."""
-        used = self.longest + new
+        longest = self.longest
+        used = longest + new
         if used > self.max_length:
             raise ValueError(
                 f"{used} positions do not fit in a state made for max_length={self.max_length}"
             )
         device = self.offsets.device
         if self.uniform:
-            span = slice(self.longest, used)
+            span = slice(longest, used)
             mask = None
             if new > 1:
                 mask = torch.ones(new, used, dtype=torch.bool, device=device)
-                mask = mask.tril(self.longest)[None, None]
+                mask = mask.tril(longest)[None, None]
             cos, sin = over_heads(self.cos[span], self.sin[span], self.n_rotated)
-            return StepContext(cos, sin, self.longest, None, used, mask)
+            return StepContext(cos, sin, longest, None, used, mask)
         slots = self.offsets[:, None] + torch.arange(new, device=device)
         visible = torch.arange(used, device=device) <= slots[:, :, None]
         cos, sin = over_heads(self.cos[slots], self.sin[slots], self.n_rotated)
@@ -84,4 +141,42 @@ class DecodeState:
     def advance(self, new: int) -> None:
         """Move every row forward by `new` tokens."""
         self.offsets += new
-        self.longest += new
+        self.lengths = [length + new for length in self.lengths]
+
+    def resize(self, n: int) -> None:
+        """Makes the first n rows the live ones. What new ones hold, `take_row` has to say."""
+        self.layers = [layer.first_rows(n) for layer in self.slots]
+        self.offsets = self.positions[:n]
+        self.lengths = [*self.lengths, *[0] * n][:n]
+
+    def copy_row(self, row: int) -> "DecodeState":
+        """A state of one row to take from: it has no room for more tokens, and no rotary table."""
+        used = self.lengths[row]
+        layers = [layer.copy_row(row, used) for layer in self.slots]
+        positions, table = self.positions[row : row + 1].clone(), self.cos[:0].clone()
+        return DecodeState(layers, positions, [used], used, table, table, self.n_rotated)
+
+    def take_row(self, row: int, other: "DecodeState", source: int) -> None:
+        """Copies another state's row `source` over row `row`, which may be a new one.
+
+        Raises ValueError when it does not fit, and for a state of another model.
+        """
+        used = other.lengths[source]
+        if used > self.max_length:
+            raise ValueError(f"a row of {used} positions does not fit in {self.max_length}")
+        if _shapes(self.slots) != _shapes(other.slots):
+            raise ValueError("the row is of a model with other layers or sizes")
+        for mine, theirs in zip(self.slots, other.slots, strict=True):
+            mine.take_row(row, theirs, source, used)  # type: ignore[arg-type]
+        self.positions[row] = used
+        self.lengths[row] = used
+
+
+def _shapes(layers: Sequence[AttentionState | MambaState]) -> list[tuple[Any, ...]]:
+    """Kinds and sizes of layers, whatever their rows and lengths."""
+    return [
+        (AttentionState, layer.keys.shape[1], layer.keys.shape[3])
+        if isinstance(layer, AttentionState)
+        else (MambaState, layer.conv.shape[1:], layer.ssm.shape[1:])
+        for layer in layers
+    ]

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from mamtra.backbone.sizes import BackboneSizes
-from mamtra.lm.speech_lm import SpeechLM
+from mamtra.lm.speech_lm import SpeechLM, keep_wide
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
@@ -111,10 +111,16 @@ def read_description(folder: str | Path) -> dict[str, Any]:
 
 
 def _build(path: Path, description: dict[str, Any]) -> SpeechLM:
-    known = {field.name for field in fields(BackboneSizes)}
     sizes = description["sizes"]
-    if not isinstance(sizes, dict) or set(sizes) != known:
-        raise CheckpointError(f"{path}: sizes must have exactly the fields {sorted(known)}")
+    if not isinstance(sizes, dict):
+        raise CheckpointError(f"{path}: sizes must be an object")
+    known = {field.name: field.default is MISSING for field in fields(BackboneSizes)}
+    unknown = sorted(sizes.keys() - known.keys())
+    missing = sorted(name for name, needed in known.items() if needed and name not in sizes)
+    if unknown or missing:
+        faults = [f"missing {', '.join(missing)}"] if missing else []
+        faults += [f"unknown {', '.join(unknown)} (of a newer version?)"] if unknown else []
+        raise CheckpointError(f"{path}: sizes: {'; '.join(faults)}")
     try:
         return SpeechLM(
             BackboneSizes(**sizes),
@@ -147,15 +153,23 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
         raise CheckpointError(f"{path}: not a safetensors checkpoint ({error})") from None
 
 
-def load_lm(folder: str | Path, device: torch.device | str = "cpu") -> SpeechLM:
-    """The model of `folder` in fp32 and eval mode on `device`.
+def load_lm(
+    folder: str | Path, device: torch.device | str = "cpu", dtype: str = "fp32"
+) -> SpeechLM:
+    """The model of `folder` in eval mode on `device`, its weights in `dtype`, whatever they are stored in.
 
-    Raises CheckpointError naming the file, and the tensor where one is missing, extra, of another
-    shape, or not finite.
+    Sizes that the description does not have, since they came later, are the defaults of `BackboneSizes`.
+    What sets the decay of Mamba layers (`keep_wide`) stays in fp32: 8 bits of mantissa would be a per cent
+    of a time constant. Raises ValueError for an unknown dtype, CheckpointError naming the file, and the
+    tensor where one is missing, extra, of another shape, or not finite.
     """
+    if dtype not in DTYPES:
+        raise ValueError(f"unknown dtype {dtype!r}; valid: {', '.join(DTYPES)}")
     folder = Path(folder)
     description = read_description(folder)
-    model = _build(folder / DESCRIPTION, description)
+    # Without memory: random initialisation would take longer than reading the file.
+    with torch.device("meta"):
+        model = _build(folder / DESCRIPTION, description)
     path = folder / WEIGHTS
     found, wanted = _read_weights(path), model.state_dict()
     problems = [f"missing tensor {name}" for name in wanted if name not in found]
@@ -173,5 +187,9 @@ def load_lm(folder: str | Path, device: torch.device | str = "cpu") -> SpeechLM:
         raise CheckpointError(f"{path}: {'; '.join(sorted(problems)[:3])}{more}")
     if _sha256(path) != description["sha256"]:
         raise CheckpointError(f"{path}: not the weights that {DESCRIPTION} describes (sha256)")
-    model.load_state_dict({name: tensor.float() for name, tensor in found.items()})
-    return model.to(device).eval()
+    weights = {
+        name: tensor.to(device, torch.float32 if keep_wide(name) else DTYPES[dtype])
+        for name, tensor in found.items()
+    }
+    model.load_state_dict(weights, assign=True)
+    return model.eval()

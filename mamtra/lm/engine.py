@@ -2,6 +2,7 @@
 
 Live rows lie in the first slots of one state. A row that ends gives its slot to the last one, and a row that
 waits is prefilled and joins at the end (continuous batching): no step is computed for a row that is silent.
+A snapshot takes a row out in the middle of its sequence, to go on with it later, elsewhere or more than once.
 
 B live rows, K new tokens, V speech codes, W the sampling's window.
 """
@@ -16,78 +17,12 @@ import torch
 from torch import Tensor
 
 from mamtra.backbone.state import DecodeState
-from mamtra.lm.sampling import NOTHING, Sampling, sample
-from mamtra.lm.sequence import KIND_PAD, KIND_SPEECH, Ids, build_prompt, eos_id
+from mamtra.lm.rows import Row, Snapshot
+from mamtra.lm.sampling import Sampling, sample
+from mamtra.lm.sequence import KIND_PAD, KIND_SPEECH
 from mamtra.lm.speech_lm import SpeechLM
 
 UNIFORMS_AHEAD = 256  # steps for which a row draws its random numbers at a time
-
-
-class Row:
-    """One sequence: what it feeds next, what may not be drawn, and its own randomness.
-
-    `banned`: ids of the next draw that are out of the question. `generator`: a CPU generator.
-    """
-
-    def __init__(self, generator: torch.Generator) -> None:
-        self.generator = generator
-        self.ids: list[int] = []
-        self.kinds: list[int] = []
-        self.banned: slice | None = None
-
-    def feed(self, ids: Iterable[int], kind: int) -> None:
-        """Puts tokens in line."""
-        before = len(self.ids)
-        self.ids += [int(i) for i in ids]
-        self.kinds += [kind] * (len(self.ids) - before)
-
-    def take(self, token: int) -> bool:
-        """Receives what was drawn, NOTHING where no token could be; returns whether the row has ended."""
-        return False
-
-
-class Sentence(Row):
-    """[sos, text, task, prompt speech], then speech until a stop token or the length limit.
-
-    `tokens` are the codes drawn so far, `hit_max` says that the limit ended it, `failed` that its logits were
-    such that nothing could be drawn. Raises ValueError for an empty text.
-    """
-
-    def __init__(
-        self,
-        text_ids: Ids,
-        prompt_speech_ids: Ids,
-        generator: torch.Generator,
-        limits: tuple[int, int],
-        speech_vocab: int,
-    ) -> None:
-        super().__init__(generator)
-        ids, kinds = build_prompt(text_ids, prompt_speech_ids)
-        self.ids, self.kinds = ids.tolist(), kinds.tolist()
-        self.n_prompt = len(self.ids)
-        self.fewest, self.most = limits
-        self.first_stop = eos_id(speech_vocab)
-        self.tokens: list[int] = []
-        self.hit_max, self.failed = False, False
-        self._ban()
-
-    @property
-    def max_length(self) -> int:
-        """Positions that it may come to."""
-        return self.n_prompt + self.most
-
-    def _ban(self) -> None:
-        self.banned = slice(self.first_stop, None) if len(self.tokens) < self.fewest else None
-
-    def take(self, token: int) -> bool:
-        self.failed = token == NOTHING
-        if self.failed or token >= self.first_stop:
-            return True
-        self.tokens.append(token)
-        self.hit_max = len(self.tokens) == self.most
-        self.feed([token], KIND_SPEECH)
-        self._ban()
-        return self.hit_max
 
 
 class Engine:
@@ -107,6 +42,7 @@ class Engine:
         self.rows: list[Row] = []  # live; the index is the slot
         self.waiting: deque[Row] = deque()
         self.row_steps, self.prefill_s, self.decode_s = 0, 0.0, 0.0
+        self._returning: deque[tuple[Row, Snapshot]] = deque()
         self._state: DecodeState | None = None
         self._n_drawn: list[int] = []
         device = model.device
@@ -120,6 +56,43 @@ class Engine:
     def add(self, rows: Iterable[Row]) -> None:
         """Rows that are spoken as soon as there is room for them."""
         self.waiting.extend(rows)
+
+    @torch.inference_mode()
+    def snapshot(self, row: Row) -> Snapshot:
+        """Everything of a live row, copied. Raises ValueError for a row that is not live."""
+        if self._state is None or row not in self.rows:
+            raise ValueError("only a row that is being decoded has a state to keep")
+        slot = self.rows.index(row)
+        return Snapshot(
+            self.model.fingerprint(),
+            row.copy(),
+            self._state.copy_row(slot),
+            self._uniforms[slot].clone(),
+            self._n_drawn[slot],
+            self._recent[slot].clone(),
+            self._spoken[slot].clone(),
+        )
+
+    def restore(self, snapshot: Snapshot) -> Row:
+        """A row that goes on where the snapshot was taken, as soon as there is room and before those that wait.
+
+        Raises ValueError for a snapshot of another model or dtype, of another window of the sampling, and for
+        one that is longer than this engine's rows.
+        """
+        if snapshot.model != self.model.fingerprint():
+            raise ValueError("the snapshot is of another model, or of this one in another dtype")
+        if len(snapshot.recent) != self.sampling.window:
+            raise ValueError(
+                f"the snapshot was taken with window={len(snapshot.recent)}, "
+                f"this engine samples with window={self.sampling.window}"
+            )
+        if snapshot.state.longest > self.max_length:
+            raise ValueError(
+                f"a snapshot of {snapshot.state.longest} positions does not fit in {self.max_length}"
+            )
+        row = snapshot.row.copy()
+        self._returning.append((row, snapshot))
+        return row
 
     @torch.inference_mode()
     def draw(self) -> list[tuple[Row, int]]:
@@ -173,6 +146,7 @@ class Engine:
     def _feed(self) -> Tensor | None:
         """Logits (B, V+3) after everything that waits to be fed; None without rows."""
         parts = []
+        self._return()
         if self.rows:
             started = time.perf_counter()
             parts.append(self._step())
@@ -222,11 +196,9 @@ class Engine:
         if whole:
             self._state = state
         else:
-            if self._state is None:
-                self._state = self.model.new_state(self.capacity, self.max_length)
-            self._state.resize(before + len(new))
+            own = self._room(before + len(new))
             for i in range(len(new)):
-                self._state.take_row(before + i, state, i)
+                own.take_row(before + i, state, i)
         after = before + len(new)
         self._spoken[before:after] = (kinds == KIND_SPEECH).sum(dim=1)
         self._recent[before:after] = -1
@@ -235,6 +207,24 @@ class Engine:
         for row in new:
             row.ids, row.kinds = [], []
         return logits
+
+    def _room(self, n: int) -> DecodeState:
+        """The state with its first n rows live."""
+        if self._state is None:
+            self._state = self.model.new_state(self.capacity, self.max_length)
+        self._state.resize(n)
+        return self._state
+
+    def _return(self) -> None:
+        """Gives restored rows the next slots."""
+        while self._returning and len(self.rows) < self.capacity:
+            row, kept = self._returning.popleft()
+            slot = len(self.rows)
+            self._room(slot + 1).take_row(slot, kept.state, 0)
+            self._uniforms[slot], self._recent[slot] = kept.uniforms, kept.recent
+            self._spoken[slot] = kept.spoken
+            self._n_drawn.append(kept.n_drawn)
+            self.rows.append(row)
 
     def _leave(self, slot: int) -> None:
         """The last row takes the slot."""

@@ -33,7 +33,7 @@ def text_positions(kinds: Tensor, spoken: Tensor | int, text_rate: float) -> Ten
 
 
 def sinusoids(positions: Tensor, width: int) -> Tensor:
-    """(B, T) positions -> (B, T, width): sines, then cosines, of geometrically spaced frequencies."""
+    """Positions of any shape -> (..., width): sines, then cosines, of geometrically spaced frequencies."""
     steps = torch.linspace(0.0, 1.0, width // 2, device=positions.device)
     angles = positions[..., None] * (FASTEST * (SLOWEST / FASTEST) ** steps)
     return torch.cat((angles.sin(), angles.cos()), dim=-1)

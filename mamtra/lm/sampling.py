@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+NOTHING = -1  # drawn from logits that are not finite
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -54,11 +56,30 @@ def sample(logits: Tensor, history: Tensor, uniforms: Tensor, settings: Sampling
 
     logits (B, V), banned tokens at -inf; history (B, <= W) int64 last generated tokens, -1 where
     there is none yet; uniforms (B, 2) in [0, 1): for the nucleus and for the fallback draw.
-    Returns (B,) int64. Raises ValueError when a row has no finite logit or a NaN.
+    Returns (B,) int64, NOTHING for a row that has no finite logit or a NaN.
     """
+    # On a CPU a look at a tensor saves work; on a GPU it waits for everything before it.
+    return _sample(logits, history, uniforms, settings, look=logits.device.type == "cpu")
+
+
+def _sample(
+    logits: Tensor, history: Tensor, uniforms: Tensor, settings: Sampling, look: bool
+) -> Tensor:
+    """`look`: leave out what no row needs, which takes reading tensors back."""
     probabilities = torch.softmax(logits.double() / settings.temperature, dim=-1)
-    if not bool(torch.isfinite(probabilities).all()):
-        raise ValueError("the model produced logits from which nothing can be drawn (NaN or inf)")
+    failed = probabilities.sum(dim=-1).isnan()
+    if look and not bool(failed.any()):
+        failed = None
+    else:
+        probabilities = probabilities.masked_fill(failed[:, None], 0.0)
+    drawn = _draw(probabilities, history, uniforms, settings, look)
+    return drawn if failed is None else drawn.masked_fill(failed, NOTHING)
+
+
+def _draw(
+    probabilities: Tensor, history: Tensor, uniforms: Tensor, settings: Sampling, look: bool
+) -> Tensor:
+    """(B, V) -> (B,), whatever token where all probabilities are 0."""
     ranked, tokens = probabilities.topk(min(settings.top_k, probabilities.shape[-1]), dim=-1)
     before = ranked.cumsum(dim=-1) - ranked
     nucleus = ranked.masked_fill(before >= settings.top_p, 0.0)
@@ -68,7 +89,7 @@ def sample(logits: Tensor, history: Tensor, uniforms: Tensor, settings: Sampling
     recent = history[:, -settings.window :]
     repeats = (recent == drawn).sum(dim=-1)
     repeated = repeats >= max(settings.window * settings.tau, 1e-9)
-    if not bool(repeated.any()):
+    if look and not bool(repeated.any()):
         return drawn[:, 0]
     others = probabilities.scatter(1, drawn, 0.0)
     # A certain token that repeats has no alternative: keep it.

@@ -9,6 +9,8 @@ import torch
 
 from mamtra.speech.streaming import WaveStream
 
+Original = tuple[torch.Tensor, int]  # (m,) waveform and its rate in Hz
+
 
 class SpeechCodec(Protocol):
     """Waveform <-> discrete speech tokens. What a codec needs of a prompt to speak in its voice is its
@@ -19,11 +21,14 @@ class SpeechCodec(Protocol):
     token_rate_hz: float
     codebook_size: int
 
-    def voice(self, wave: torch.Tensor) -> Any:
-        """(n,) waveform of a prompt to what `decode` needs of it."""
+    def voice(self, wave: torch.Tensor, original: Original | None = None) -> Any:
+        """(n,) waveform of a prompt to what `decode` needs of it. `original`: the recording at its own rate,
+        for codecs that can use what `input_rate_hz` leaves out."""
         ...
 
-    def prompt(self, wave: torch.Tensor) -> tuple[torch.Tensor, Any]:
+    def prompt(
+        self, wave: torch.Tensor, original: Original | None = None
+    ) -> tuple[torch.Tensor, Any]:
         """(n,) waveform of a prompt to its (T,) tokens, as the language model continues them, and its
         voice."""
         ...

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import torchaudio
 
+from mamtra.speech.base import Original
 from mamtra.speech.s3 import (
     CODEBOOK_SIZE,
     INSTALL,
@@ -76,23 +77,26 @@ class CosyVoice2Codec:
         """(n,) at 16 kHz -> (T,) int64 tokens. Errors as `S3Tokenizer.encode`."""
         return self._tokenizer.encode([wave])[0]
 
-    def prompt(self, wave: torch.Tensor) -> tuple[torch.Tensor, CosyVoice2Voice]:
+    def prompt(
+        self, wave: torch.Tensor, original: Original | None = None
+    ) -> tuple[torch.Tensor, CosyVoice2Voice]:
         """(n,) prompt at 16 kHz -> the tokens that its voice holds, cut to whole frames, and the voice."""
-        voice = self.voice(wave)
+        voice = self.voice(wave, original)
         return voice.tokens, voice
 
     @torch.inference_mode()
-    def voice(self, wave: torch.Tensor) -> CosyVoice2Voice:
+    def voice(self, wave: torch.Tensor, original: Original | None = None) -> CosyVoice2Voice:
         """(n,) prompt at 16 kHz -> its tokens, mel frames and speaker vector.
 
+        The frames are those of `original` at 24 kHz where it is given, as upstream reads the file a second time
+        for them; 16 kHz have nothing in the top bands, which are up to 1.4 nats lower then.
         Tokens and frames are cut to the shorter of the two, two frames per token (cli/frontend.py:174-178).
         """
         from stepaudio2.flashcosyvoice.utils.audio import mel_spectrogram
 
         tokens = self.encode(wave)
-        resampled = torchaudio.transforms.Resample(INPUT_RATE_HZ, SAMPLE_RATE_HZ)(
-            wave[None].float()
-        )
+        source, rate_hz = original or (wave, INPUT_RATE_HZ)
+        resampled = torchaudio.transforms.Resample(rate_hz, SAMPLE_RATE_HZ)(source[None].float())
         mel = mel_spectrogram(resampled)[0].T  # (F, 80)
         n = min(len(mel) // FRAMES_PER_TOKEN, len(tokens))
         return CosyVoice2Voice(tokens[:n], mel[: FRAMES_PER_TOKEN * n], self._speaker_vector(wave))

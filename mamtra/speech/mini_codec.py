@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from mamtra.speech.base import Original
 from mamtra.speech.codec import FRAMES_PER_TOKEN, CodecNetwork
 from mamtra.speech.features import HOP, SAMPLE_RATE_HZ, log_mel, normalise
 from mamtra.speech.speaker import SpeakerEncoder
@@ -35,15 +36,22 @@ class MiniCodec(torch.nn.Module):
         self.vocoder = vocoder
         self.codebook_size = network.codebook_size
 
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are. Tokens, voices and waveforms go in from anywhere and come out on the CPU."""
+        return self.vocoder.window.device
+
     @cached_property
     def _speaker(self) -> SpeakerEncoder:
         return SpeakerEncoder()
 
-    def voice(self, wave: torch.Tensor) -> torch.Tensor:
-        """(n,) waveform to its (E,) GE2E embedding. Raises ValueError on silence."""
+    def voice(self, wave: torch.Tensor, original: Original | None = None) -> torch.Tensor:
+        """(n,) waveform to its (E,) GE2E embedding, which needs no more than 16 kHz. ValueError on silence."""
         return self._speaker(wave)
 
-    def prompt(self, wave: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def prompt(
+        self, wave: torch.Tensor, original: Original | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(n,) waveform to its (T,) tokens and (E,) embedding."""
         return self.encode(wave), self.voice(wave)
 
@@ -53,9 +61,9 @@ class MiniCodec(torch.nn.Module):
         if wave.ndim != 1 or wave.numel() == 0:
             raise ValueError(f"expected a non-empty (n,) waveform, got shape {tuple(wave.shape)}")
         wave = torch.nn.functional.pad(wave, (0, -wave.shape[0] % SAMPLES_PER_TOKEN))
-        mel = normalise(log_mel(wave)).unsqueeze(0)
-        quantised = self.network.tokenizer(mel, torch.ones(mel.shape[:2]))
-        return self.network.tokenizer.fsq.to_codes(quantised)[0]
+        mel = normalise(log_mel(wave.to(self.device))).unsqueeze(0)
+        quantised = self.network.tokenizer(mel, torch.ones(mel.shape[:2], device=self.device))
+        return self.network.tokenizer.fsq.to_codes(quantised)[0].cpu()
 
     @torch.inference_mode()
     def decode(self, tokens: torch.Tensor, voice: torch.Tensor) -> torch.Tensor:
@@ -65,12 +73,15 @@ class MiniCodec(torch.nn.Module):
         ):
             raise ValueError(f"speech tokens must lie in 0..{self.codebook_size - 1}")
         if tokens.numel() == 0:
-            return torch.zeros(0)
+            return torch.zeros(0, device="cpu")
+        tokens, voice = tokens.to(self.device), voice.to(self.device)
         codes = self.network.tokenizer.fsq.from_codes(tokens).unsqueeze(0)
-        frames = self.network.decoder(codes, voice.unsqueeze(0), torch.ones(codes.shape[:2]))
+        mask = torch.ones(codes.shape[:2], device=self.device)
+        frames = self.network.decoder(codes, voice.unsqueeze(0), mask)
+        # Drawn on the CPU: the same noise on every device.
         generator = torch.Generator().manual_seed(0)
-        noise = torch.randn(1, frames.shape[1] * HOP, generator=generator)
-        return self.vocoder(frames.float(), noise)[0].clamp(-1.0, 1.0)
+        noise = torch.randn(1, frames.shape[1] * HOP, generator=generator, device="cpu")
+        return self.vocoder(frames.float(), noise.to(self.device))[0].clamp(-1.0, 1.0).cpu()
 
     def stream(self, voice: torch.Tensor) -> WholeSentence:
         """Its decoder sees the whole sentence: all samples come at the end."""
@@ -98,8 +109,8 @@ def read_text_name(folder: Path) -> str:
     return json.loads((folder / SIZES).read_text()).get("text", "characters")
 
 
-def load_codec(folder: Path | str) -> MiniCodec:
-    """The codec in `folder`, in fp32 and evaluation mode.
+def load_codec(folder: Path | str, device: torch.device | str = "cpu") -> MiniCodec:
+    """The codec in `folder`, in fp32 and evaluation mode, its networks on `device`.
 
     Raises FileNotFoundError for a missing file and ValueError, naming file and tensor, for a wrong one.
     """
@@ -118,4 +129,4 @@ def load_codec(folder: Path | str) -> MiniCodec:
     if wrong := sorted(wanted.keys() ^ stored.keys()):
         raise ValueError(f"{folder / WEIGHTS}: missing or extra tensor {wrong[0]}")
     codec.load_state_dict({name: tensor.float() for name, tensor in stored.items()})
-    return codec.eval()
+    return codec.to(device).eval()

@@ -31,16 +31,22 @@ def is_spoken(text: str) -> bool:
     return regex.fullmatch(r"[\p{P}\p{S}]*", text) is None
 
 
+def has_markup(text: str) -> bool:
+    """Whether a text holds `<|...|>`: such a text is read as it stands, neither normalised nor split
+    (cli/frontend.py, text_normalize)."""
+    return "<|" in text and "|>" in text
+
+
 def normalise(text: str) -> str:
     """Written text as CosyVoice 2 reads it: numbers and symbols spelled out.
 
-    A text with `<|...|>` markup is left alone. English is only touched when it has a digit, which is what
+    A text with markup is left alone. English is only touched when it has a digit, which is what
     the wetext version that upstream pins did. Raises ModuleNotFoundError, saying what to install, without
     wetext and inflect.
     """
-    text = text.strip()
-    if "<|" in text and "|>" in text:
+    if has_markup(text):
         return text
+    text = text.strip()
     if not contains_chinese(text):
         text = _wetext()["en"].normalize(text) if re.search(r"\d", text) else text
         return spell_out_digits(text)

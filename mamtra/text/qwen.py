@@ -6,7 +6,7 @@ The tokenizer files are those of the folder CosyVoice-BlankEN inside CosyVoice2-
 from pathlib import Path
 from typing import Any
 
-from mamtra.text.normalise import normalise, split_text
+from mamtra.text.normalise import has_markup, normalise, split_text
 
 END_OF_TEXT = "<|endoftext|>"
 # In upstream's order, which fixes their ids (tokenizer/tokenizer.py:241-271): 151644 and on.
@@ -65,10 +65,12 @@ class QwenTokenizer:
         return list(ids)
 
     def pieces(self, text: str) -> list[str]:
-        """The normalised text, split where CosyVoice 2 splits it.
+        """The normalised text, split where CosyVoice 2 splits it; one with markup is one piece, unchanged.
 
         Raises ValueError for a text of which nothing is left to speak.
         """
+        if has_markup(text):
+            return [text]
         found = split_text(normalise(text), lambda part: len(self.encode(part)) if part else 0)
         if not found:
             raise ValueError(f"the text {text!r} has nothing to speak")

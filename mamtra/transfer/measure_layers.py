@@ -46,13 +46,14 @@ class LayerSamples:
 
 @torch.no_grad()
 def cosine_samples(
-    teacher: SpeechLM, batches: Iterable[SequenceBatch], part: str = "block", skip: int = 1
+    teacher: SpeechLM, batches: Iterable[SequenceBatch], part: str = "block", skip: int = 0
 ) -> LayerSamples:
     """1 - cosine between each layer's input and output, over the speech positions of each sequence.
 
     part: "block" compares across the whole layer, "mixer" across its mixer alone, which is what would
-    be converted. The first `skip` positions of a sequence are left out: attention sinks have outlier
-    activations that would dominate. Raises ValueError for an unknown part or nothing left to compare.
+    be converted. The first `skip` speech tokens of a sequence are left out. (Its first position, where
+    attention sinks have outlier activations, is never speech.) Raises ValueError for an unknown part or
+    nothing left to compare.
     """
     if part not in PARTS:
         raise ValueError(f"unknown part {part!r}; valid parts: {', '.join(PARTS)}")
@@ -63,8 +64,9 @@ def cosine_samples(
         with _layers_heard(teacher, part) as pairs:
             for batch in batches:
                 pairs.clear()
+                batch = batch.to(teacher.device)
                 here = (batch.kinds == KIND_SPEECH) & batch.mask
-                here[:, :skip] = False
+                here &= here.cumsum(dim=1) > skip
                 teacher(teacher.embed(batch.ids, batch.kinds), batch.mask)
                 distances = torch.stack(
                     [1 - torch.cosine_similarity(x.double(), y.double(), dim=-1) for x, y in pairs]
@@ -143,6 +145,7 @@ def kl_samples(
     sums (1, sequences)."""
     sums, counts = [], []
     for batch in batches:
+        batch = batch.to(teacher.device)
         teacher_embeds = teacher.embed(batch.ids, batch.kinds)
         student_embeds = student.embed(batch.ids, batch.kinds)
         log_p = teacher(teacher_embeds, batch.mask).logits.float().log_softmax(-1)

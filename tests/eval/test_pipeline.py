@@ -1,7 +1,9 @@
 """Synthesis, cross-entropy and the command line on a tiny random model: plumbing, not quality."""
 
+import io
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 from rich.console import Console
 
 from eval.store.database import Store
-from eval.store.files import InputError
+from eval.store.files import InputError, sha256_json
 from eval.synthesis.build import build_systems, name_systems
 from eval.synthesis.cross_entropy import cross_entropy, derangement, read_held_out
 from eval.synthesis.model_voicer import ModelVoicer
@@ -137,6 +139,33 @@ def test_one_bad_item_of_a_batch_fails_alone(world, tmp_path, monkeypatch):
     bad, good = batched(world, tmp_path, 2)
     assert (bad["status"], bad["error"]) == ("error", "RuntimeError: cannot say a")
     assert good["status"] == "ok" and not (tmp_path / "m/wavs/a.wav").exists()
+
+
+def test_what_a_model_cannot_say_is_one_row_of_its_batch(world, tmp_path, monkeypatch):
+    original, batches = ModelVoicer.say, []
+
+    def say(self, items):
+        batches.append(len(items))
+        spoken = original(self, items)
+        return [replace(spoken[0], wave=spoken[0].wave[:0], error="nothing drawn"), spoken[1]]
+
+    monkeypatch.setattr(ModelVoicer, "say", say)
+    bad, good = batched(world, tmp_path, 2)
+    assert (bad["status"], bad["error"]) == ("error", "ValueError: nothing drawn")
+    assert good["status"] == "ok" and batches == [2], "nothing is decoded twice"
+
+
+def test_what_ran_is_said_and_kept(world, tmp_path):
+    said = io.StringIO()
+    voicer = ModelVoicer(world / "model", world, 0, {}, "cpu")
+    store = Store(tmp_path)
+    for _ in range(2):
+        synthesize(
+            read_meta(world / "meta.lst"), voicer, store, name="m", console=Console(file=said)
+        )
+    assert said.getvalue().count("m: language model on cpu, fp32, plain steps, ssd torch") == 1
+    card = store.card("m", sha256_json(voicer.recipe()))
+    assert card["runtime"] == {"device": "cpu", "dtype": "fp32", "steps": "plain", "ssd": "torch"}
 
 
 def test_recordings_and_codec_are_asked_only_where_a_recording_exists(world, tmp_path):

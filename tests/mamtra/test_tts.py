@@ -76,6 +76,40 @@ def test_a_text_that_is_not_split_is_spoken_in_one_go():
     assert whole.tokens != speaker.speak(text, prompt, seed=3).tokens
 
 
+def test_a_sentence_that_fails_fails_alone():
+    speaker = synthesizer()
+    speaker.tokenizer = Sentences()
+    prompt = speaker.prompt("hi there", 0.1 * torch.randn(8000))
+    alone = speaker.speak("go on.", prompt, seed=3)
+    (bad,) = {*speaker.tokenizer.encode("z")} - {*speaker.tokenizer.encode("stop.")}
+    with torch.no_grad():
+        speaker.lm.text_embedding.weight[bad] = float("nan")
+    texts, seeds = ["go on.", "stop. zoo. stop.", "go on."], [3, 4, 3]
+    first, failed, last = speaker.speak_batch(texts, [prompt] * 3, seeds)
+    assert first.tokens == last.tokens == alone.tokens and first.error is last.error is None
+    assert failed.error.startswith("piece 2 of 3: the model produced logits")
+    assert len(failed.wave) == 0
+    with pytest.raises(ValueError, match="piece 2 of 3"):
+        speaker.speak(texts[1], prompt, seed=4)
+    with pytest.raises(ValueError, match="nothing can be drawn"):
+        list(speaker.stream("zoo.", prompt, seed=4))
+
+
+def test_a_codec_gets_the_prompt_as_it_was_recorded(monkeypatch):
+    speaker, wave = synthesizer(), 0.1 * torch.randn(8000)
+    original, seen = (0.1 * torch.randn(24_000), 48_000), []
+    plain = MiniCodec.prompt
+
+    def prompt(codec, wave, original=None):
+        seen.append(original)
+        return plain(codec, wave)
+
+    monkeypatch.setattr(MiniCodec, "prompt", prompt)
+    speaker.prompt("hi", wave, original)
+    speaker.prompt("hi", wave)
+    assert seen == [original, None]
+
+
 def test_without_its_text_the_model_sees_nothing_of_the_prompt():
     speaker, wave = synthesizer(), 0.1 * torch.randn(8000)
     prompt, other = speaker.prompt(None, wave), speaker.prompt(None, wave.flip(0))
@@ -90,6 +124,14 @@ def test_the_stream_of_a_text_is_its_speech():
     prompt = speaker.prompt("hi there", wave)
     chunks = list(speaker.stream("go on", prompt, seed=1))
     assert torch.equal(torch.cat(chunks), speaker.speak("go on", prompt, seed=1).wave)
+    long = "go on. go on. stop."
+    speaker.tokenizer = Sentences()
+    whole = speaker.speak(long, prompt, seed=1)
+    streamed = torch.cat(list(speaker.stream(long, prompt, seed=1)))
+    assert torch.equal(streamed, whole.wave), "a long text is spoken in the same pieces"
+    in_one_go = torch.cat(list(speaker.stream(long, prompt, seed=1, split=False)))
+    assert torch.equal(in_one_go, speaker.speak(long, prompt, seed=1, split=False).wave)
+    speaker.tokenizer = CharacterTokenizer()
     pieces = speaker.stream(iter(["go ", "on now"]), prompt, seed=1, max_ratio=9.0)
     assert len(torch.cat(list(pieces))) % 640 == 0
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mamtra.backbone.attention import BLOCK, causal_attention, repeat_kv
+from mamtra.backbone.attention import BLOCK, _sdpa, causal_attention, repeat_kv
 from tests.near import assert_near
 
 
@@ -34,6 +34,17 @@ def test_blocked_attention_equals_masked_softmax(length):
     got = torch.autograd.grad((found * weight).sum(), (q, k, v))
     want = torch.autograd.grad((expected * weight).sum(), (q, k, v))
     assert_near(got, want, 32)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_what_runs_on_a_gpu_is_blocked_attention(shared):
+    q, k, v = (torch.randn(2, 70, heads, 8, requires_grad=True) for heads in (6, 2, 2))
+    weight = torch.randn(2, 70, 48)
+    results = []
+    for y in (_sdpa(q, k, v, None, shared), causal_attention(q, k, v)):
+        results.append((y, *torch.autograd.grad((y * weight).sum(), (q, k, v))))
+    for found, expected in zip(*results, strict=True):
+        assert_near(found, expected, 32)
 
 
 def test_an_explicit_mask_replaces_the_causal_one():

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from mamtra.backbone.elementwise import (
     compute_dtype,
     decayed_scores,
+    fused_rms_norm,
     over_heads,
     rms_norm,
     rotary,
@@ -35,6 +36,23 @@ def test_rms_norm_with_one_weight_row_per_head():
     expected = F.rms_norm(x, (6,), None, 1e-6) * weight
     assert_near(rms_norm(x, weight, 1e-6, x.dtype), expected, 4)
     assert torch.autograd.gradcheck(lambda x, w: rms_norm(x, w, 1e-6, x.dtype), (x, weight))
+
+
+@pytest.mark.parametrize("rows", [None, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_norm_of_a_gpu_is_that_of_a_cpu(rows, dtype):
+    width = 6
+    x = torch.randn(2, 3, 4, width, requires_grad=True)
+    weight = torch.randn(*([] if rows is None else [rows]), width, requires_grad=True)
+    target = torch.randn(2, 3, 4, width)
+    results = []
+    for norm in (fused_rms_norm, rms_norm):
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            y = norm(x, weight, 1e-6, dtype)
+        assert y.dtype == dtype
+        results.append((y, *torch.autograd.grad((y.float() * target).sum(), (x, weight))))
+    for found, expected in zip(*results, strict=True):
+        assert_near(found, expected, 8)
 
 
 def test_rms_norm_answers_in_the_dtype_asked_for():

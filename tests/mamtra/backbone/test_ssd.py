@@ -1,5 +1,7 @@
 """The chunked form against the recurrence: values, states and gradients."""
 
+import sys
+
 import pytest
 import torch
 
@@ -112,8 +114,45 @@ def test_wrong_shapes_are_named():
         ssd(x[:, :3], dt, a, b, c)
 
 
-def test_backend_is_torch_on_the_cpu():
-    assert backend("cpu") == "torch"
+@pytest.fixture
+def fresh_import():
+    """Nothing known of the kernel before and after a test."""
+
+    def forget():
+        for name in [name for name in sys.modules if name.split(".")[0] == "mamba_ssm"]:
+            del sys.modules[name]
+        ssd_module._fused.cache_clear()
+        ssd_module._warn.cache_clear()
+
+    forget()
+    yield
+    forget()
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (None, "torch (mamba_ssm is not installed)"),
+        ("import causal_conv1d_cuda", "does not import: No module named 'causal_conv1d_cuda'"),
+        ("raise OSError('undefined symbol: _ZN3c10')", "OSError: undefined symbol: _ZN3c10"),
+        ("def mamba_chunk_scan_combined(): ...", "mamba_ssm"),
+    ],
+)
+def test_a_missing_or_broken_kernel_is_said(tmp_path, monkeypatch, fresh_import, source, said):
+    if source is None:
+        monkeypatch.setitem(sys.modules, "mamba_ssm", None)
+    else:
+        (tmp_path / "mamba_ssm/ops/triton").mkdir(parents=True)
+        (tmp_path / "mamba_ssm/ops/triton/ssd_combined.py").write_text(source)
+        monkeypatch.syspath_prepend(tmp_path)
+    assert said in backend("cuda") and backend("cpu") == "torch"
+    kernel, reason = ssd_module._fused()
+    assert (kernel is None) == bool(reason) == (said != "mamba_ssm")
+    if reason:
+        with pytest.warns(RuntimeWarning, match="plain PyTorch") as caught:
+            for _ in range(2):
+                ssd_module._warn(reason)
+        assert len(caught) == 1 and "--no-build-isolation" in str(caught[0].message)
 
 
 @pytest.mark.gpu
@@ -122,6 +161,6 @@ def test_cuda_equals_the_reference():
     arguments = inputs(150, torch.float32, n=64, p=64)
     expected, last = ssd_sequential(*(tensor.double() for tensor in arguments))
     y, state = ssd(*(tensor.cuda() for tensor in arguments), chunk=64)
-    tolerance = 1e-5 if ssd_module.backend("cuda") == "torch" else 1e-2  # the kernel uses TF32
+    tolerance = 1e-2 if ssd_module.backend("cuda") == "mamba_ssm" else 1e-5  # the kernel uses TF32
     assert relative(y.cpu(), expected.detach()) <= tolerance
     assert relative(state.cpu(), last.detach()) <= tolerance

@@ -1,6 +1,7 @@
 """Saving and loading: equality, precision, atomicity, and every kind of damage by name."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -36,6 +37,34 @@ def test_half_precision_loads_as_fp32(model, tmp_path, dtype, tolerance):
     for name, tensor in load_lm(folder).state_dict().items():
         assert tensor.dtype == torch.float32
         torch.testing.assert_close(tensor, model.state_dict()[name], rtol=tolerance, atol=1e-6)
+
+
+def test_a_model_loads_in_half_precision_with_its_decay_in_full(model, folder):
+    loaded = load_lm(folder, dtype="bf16")
+    for name, tensor in loaded.state_dict().items():
+        wide = name.endswith(("dt_proj.weight", "dt_bias", "a_log"))
+        assert tensor.dtype == (torch.float32 if wide else torch.bfloat16), name
+    assert loaded.dtype == torch.bfloat16 and loaded.new_state(1, 4).layers[0].num_bytes() > 0
+    ids, kinds = torch.tensor([[3, 4, 5]]), torch.full((1, 3), 2, dtype=torch.int8)
+    with torch.no_grad():
+        exact = model(model.embed(ids, kinds)).logits
+        rough = loaded(loaded.embed(ids, kinds)).logits
+    # bf16 has 8 bits: each of a few dozen roundings is 2^-9 of the value, and they add like noise.
+    assert rough.dtype == torch.bfloat16
+    torch.testing.assert_close(rough.float(), exact, atol=0.05 * float(exact.abs().max()), rtol=0)
+    with pytest.raises(ValueError, match="unknown dtype 'int3'"):
+        load_lm(folder, dtype="int3")
+
+
+def test_a_model_from_before_a_size_was_added_has_its_default(model, folder):
+    path = folder / DESCRIPTION
+    description = json.loads(path.read_text())
+    for name in ("text_rate", "mamba_rope", "chunk"):
+        del description["sizes"][name]
+    path.write_text(json.dumps(description))
+    loaded = load_lm(folder)
+    assert loaded.sizes == replace(model.sizes, text_rate=0.0, mamba_rope=False, chunk=64)
+    assert torch.equal(loaded.llm_decoder.weight, model.llm_decoder.weight)
 
 
 def test_saving_again_replaces_the_model_and_keeps_other_files(model, folder):
@@ -117,7 +146,9 @@ def test_files_that_are_not_checkpoints(folder, tmp_path):
         (lambda d: d.update(format="other"), "not a model description"),
         (lambda d: d.pop("plan"), "missing plan"),
         (lambda d: d["plan"].append("mamba"), "3 entries for 2 layers"),
-        (lambda d: d["sizes"].pop("d_ff"), "sizes must have exactly"),
+        (lambda d: d["sizes"].pop("d_ff"), "sizes: missing d_ff"),
+        (lambda d: d["sizes"].update(d_state=16), r"sizes: unknown d_state \(of a newer version"),
+        (lambda d: d.update(sizes=[32]), "sizes must be an object"),
         (lambda d: d["sizes"].update(head_dim=7), "head_dim must be even"),
         (lambda d: d.update(text_vocab="many"), r"model\.json"),
     ],

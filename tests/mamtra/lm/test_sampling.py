@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from mamtra.lm.sampling import Sampling, sample
+from mamtra.lm.sampling import NOTHING, Sampling, _sample, sample
 
 NO_HISTORY = torch.full((1, 0), -1)
 
@@ -110,6 +110,19 @@ def test_temperature_sharpens():
     assert abs(cold[0] - torch.softmax(logits[0] / 0.1, -1)[0]) < 0.01
 
 
+@pytest.mark.parametrize("window", [0, 10])
+def test_a_gpu_draws_what_a_cpu_draws_without_looking(window):
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(64, 20, generator=generator)
+    logits[5, 3], logits[9] = float("nan"), float("-inf")
+    history = torch.randint(-1, 20, (64, 10), generator=generator)
+    uniforms = torch.rand(64, 2, generator=generator, dtype=torch.float64)
+    given = (logits, history, uniforms, Sampling(window=window))
+    expected = sample(*given)
+    assert torch.equal(_sample(*given, look=False), expected)
+    assert (expected == NOTHING).nonzero().flatten().tolist() == [5, 9]
+
+
 def test_rows_are_independent():
     g = torch.Generator().manual_seed(1)
     logits = torch.randn(5, 40, generator=g)
@@ -123,10 +136,16 @@ def test_rows_are_independent():
     assert together.tolist() == torch.cat(alone).tolist()
 
 
-@pytest.mark.parametrize("logits", [[float("nan"), 0.0], [-torch.inf, -torch.inf]])
-def test_undrawable_logits(logits):
-    with pytest.raises(ValueError, match="nothing can be drawn"):
-        sample(torch.tensor([logits]), NO_HISTORY, torch.rand(1, 2), Sampling())
+@pytest.mark.parametrize(
+    "logits", [[float("nan"), 0.0], [-torch.inf, -torch.inf], [torch.inf, 0.0]]
+)
+def test_a_row_that_cannot_be_drawn_leaves_the_others_alone(logits):
+    sound = torch.tensor([0.3, 1.2])
+    uniforms = torch.rand(3, 2, generator=torch.Generator().manual_seed(0))
+    whole = torch.stack((sound, torch.tensor(logits), sound))
+    drawn = sample(whole, NO_HISTORY.expand(3, -1), uniforms, Sampling(top_p=1.0))
+    alone = sample(whole[[0, 2]], NO_HISTORY.expand(2, -1), uniforms[[0, 2]], Sampling(top_p=1.0))
+    assert drawn.tolist() == [int(alone[0]), NOTHING, int(alone[1])]
 
 
 @pytest.mark.parametrize(

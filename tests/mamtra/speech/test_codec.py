@@ -1,5 +1,6 @@
 """The codec's parts against their definitions, with small random networks."""
 
+import copy
 import json
 import math
 
@@ -75,6 +76,31 @@ def test_decode_length_range_and_determinism(codec):
     assert torch.equal(wave, codec.decode(tokens, voice))
     assert not torch.equal(wave, codec.decode(tokens, -voice))
     assert codec.decode(tokens[:0], voice).shape == (0,)
+
+
+def test_nothing_is_made_on_another_device_than_the_weights(codec):
+    """What names no device is made on the default one, here one that no tensor can be mixed with."""
+    wave = 0.1 * torch.randn(1300)
+    voice = codec.voice(wave)
+    tokens = codec.encode(wave)
+    speech = codec.decode(tokens, voice)
+    with torch.device("meta"):
+        assert torch.equal(codec.encode(wave), tokens)
+        assert torch.equal(codec.decode(tokens, voice), speech)
+        assert codec.decode(tokens[:0], voice).device.type == "cpu"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_it_says_the_same(codec):
+    wave = 0.1 * torch.randn(1300)
+    voice, tokens = codec.voice(wave), codec.encode(wave)
+    speech = codec.decode(tokens, voice)
+    moved = copy.deepcopy(codec).to("cuda")
+    assert torch.equal(moved.encode(wave), tokens)
+    found = moved.decode(tokens, voice)
+    assert found.device.type == "cpu"
+    torch.testing.assert_close(found, speech, atol=1e-3, rtol=0)
 
 
 def test_padding_does_not_change_valid_tokens_and_frames(codec):

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+import torchaudio
 
 from tests.near import assert_near
 
@@ -95,6 +96,19 @@ def upstream_flow():
     return CausalMaskedDiffWithXvec(
         encoder=encoder, decoder=decoder, vocab_size=6561, input_frame_rate=25
     )
+
+
+def test_mel_frames_of_a_prompt_are_those_of_its_recording_at_24_khz(codec):
+    """Upstream's way: the file is read at 16 kHz for the tokens and again at 24 kHz for the frames."""
+    from stepaudio2.flashcosyvoice.utils.audio import mel_spectrogram
+
+    original = 0.1 * torch.randn(48_000, generator=torch.Generator().manual_seed(3))
+    wave = torchaudio.functional.resample(original, 24_000, 16_000)
+    without, voice = codec.voice(wave), codec.voice(wave, (original, 24_000))
+    expected = mel_spectrogram(original[None])[0].T
+    assert torch.equal(voice.mel, expected[: len(voice.mel)])
+    assert torch.equal(voice.tokens, without.tokens)
+    assert float((voice.mel - without.mel)[:, -1].mean()) > 0.1, "16 kHz lack the top band"
 
 
 def test_mel_is_upstreams_bit_by_bit(folder, codec, voice):

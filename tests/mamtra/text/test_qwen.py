@@ -38,6 +38,8 @@ def test_ids_are_qwens_and_upstreams(tokenizer):
     # Known ids of Qwen2's published tokenizer.
     assert tokenizer.encode("Hello world") == [9707, 1879]
     assert tokenizer.encode("<|endofprompt|>[breath]") == [151_646, 151_647]
+    marked = " <|endofprompt|>Wait... " + "it is 12. " * 60
+    assert tokenizer.pieces(marked) == [marked] and tokenizer.whole(marked) == marked
     assert tokenizer.encode(SPECIAL_TOKENS[-1]) == [151_662]
 
 

@@ -1,0 +1,116 @@
+"""The performance tables: batches, contexts, plans and dtypes beside transformers, one folder for each machine.
+
+python -m tools.bench [out=results/efficiency/<machine>] [models=runs/bench] [only=context,batch] [quick=true]
+
+    mini         the mini teacher and hybrids of its size: codec, first token, batches, dtypes
+    first_token  CosyVoice 2's size: the prompt is read
+    context      CosyVoice 2's size, one stream: steps at 300 to 32,768 positions
+    batch        16 streams
+    dtype        fp32 beside bf16
+
+The hybrids and everything of CosyVoice 2's size have random weights (tools/random_lm.py, written to `models`
+once): speed does not depend on what is said. `quick=true` makes every number small, to see that all of it runs.
+"""
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from rich.console import Console
+
+from data.arguments import parse_arguments
+from eval.settings import Efficiency
+from eval.stages import run_efficiency
+from eval.store.files import InputError
+from eval.store.manifest import REPOSITORY, device_description
+from settings import typed_settings
+from tools.random_lm import COSYVOICE2, write_random_lm
+
+PLANS = ("1to0", "1to1", "1to11")
+LARGE = {"vocode": "false", "dtypes": "[bf16]", "n_tokens": "16"}
+STEPS = LARGE | {"prefill": "false"}
+BOTH, BATCHED = "[cosyvoice2,no_text_head]", "[no_text_head]"
+QUICK = {"contexts": "[16]", "n_tokens": "2", "rounds": "3"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """One run of stage=efficiency. `like`: whose size its models have; `settings` of the stage."""
+
+    like: str
+    baseline: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+MINI = "assets/mini/teacher"
+TABLES = {
+    "mini": Table(
+        MINI,
+        "1to0 fp32",
+        {"dtypes": "[fp32,bf16]", "batches": "[1,16]", "contexts": "[300,2048]", "n_tokens": "32"}
+        | {"peers": BOTH},
+    ),
+    "first_token": Table(
+        COSYVOICE2, "1to0", LARGE | {"contexts": "[300]", "rounds": "3", "peers": BOTH}
+    ),
+    "context": Table(
+        COSYVOICE2, "1to0", STEPS | {"contexts": "[300,2048,8192,32768]", "peers": BOTH}
+    ),
+    "batch": Table(
+        COSYVOICE2,
+        "1to0",
+        STEPS | {"contexts": "[300,2048]", "batches": "[16]", "rounds": "3", "peers": BATCHED},
+    ),
+    "dtype": Table(COSYVOICE2, "1to0 fp32", STEPS | {"contexts": "[300]", "dtypes": "[fp32,bf16]"}),
+}
+
+
+def machine_name() -> str:
+    """A folder's name for this machine: its processor and the threads that torch uses."""
+    machine = device_description("cpu")
+    processor = re.sub(r"[^A-Za-z0-9]+", "-", machine["processor"]).strip("-")
+    return f"{processor}-{machine['torch_threads']}"
+
+
+def models_of(like: str, folder: Path) -> dict[str, str]:
+    """Name of a plan -> model folder; a model that exists is that of all-attention plans."""
+    found = {}
+    for ratio in PLANS:
+        path = folder / f"{'cosyvoice2' if like == COSYVOICE2 else 'mini'}-{ratio}"
+        if like != COSYVOICE2 and ratio == "1to0":
+            path = Path(like)
+        elif not (path / "model.json").is_file():
+            write_random_lm(like, ratio, path, "blockbeg", "bf16")
+        found[ratio] = str(path)
+    return found
+
+
+def measure_table(table: Table, models: Path, out: Path, more: Mapping[str, str] = {}) -> None:
+    """Runs stage=efficiency for one table. `more` replaces settings of it. Errors as the stage's own."""
+    named = ", ".join(f"{name}: {path}" for name, path in models_of(table.like, models).items())
+    settings = {"models": f"{{{named}}}", "baseline": table.baseline, "out": str(out)}
+    words = [f"{key}={value}" for key, value in (settings | table.settings | more).items()]
+    with initialize_config_dir(str(REPOSITORY / "configs"), version_base="1.3"):
+        config = compose("evaluate", overrides=["stage=efficiency", *words])
+    run_efficiency(typed_settings(Efficiency, config), Console())
+
+
+def main() -> None:
+    given = parse_arguments(__doc__, (), ("out", "models", "only", "quick"))
+    out = Path(given.get("out", f"results/efficiency/{machine_name()}"))
+    models, names = Path(given.get("models", "runs/bench")), given.get("only", ",".join(TABLES))
+    more = QUICK if given.get("quick") == "true" else {}
+    if unknown := set(names.split(",")) - TABLES.keys():
+        sys.exit(f"only={names}: no such table {', '.join(sorted(unknown))}\n\n{__doc__}")
+    try:
+        for name in names.split(","):
+            measure_table(TABLES[name], models, out / name, more)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
