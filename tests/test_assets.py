@@ -1,33 +1,21 @@
 """The shipped mini system: its files are what the manifest says, and it speaks."""
 
-import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import soundfile as sf
 import torch
 from rich.console import Console
 
-from data.mini_assets import MAX_BYTES
 from eval.metrics.asr.whisper import WhisperASR
-from eval.metrics.text.profiles import PROFILES
-from eval.metrics.text.wer import word_errors
-from eval.store.files import sha256_file
 from eval.synthesis.cross_entropy import cross_entropy, read_held_out
 from eval.testset import read_meta
 from mamtra.lm.checkpoint import load_lm
-from mamtra.speech import load_codec
 from mamtra.tts import Synthesizer
+from tests.shipped import assert_as_in_the_manifest, assert_tokens_of_recordings, corpus_wer
 
 ASSETS = Path(__file__).parents[1] / "assets/mini"
-
-
-def corpus_wer(pairs) -> float:
-    normalise = PROFILES["seedtts"].normalise
-    counts = [word_errors(*(normalise(text, "en") for text in pair)) for pair in pairs]
-    return sum(c.errors for c in counts) / sum(c.reference_words for c in counts)
 
 
 @pytest.fixture(scope="module")
@@ -41,23 +29,11 @@ def asr():
 
 
 def test_every_file_is_the_one_in_the_manifest():
-    files = json.loads((ASSETS / "manifest.json").read_text())["files"]
-    present = {str(p.relative_to(ASSETS)) for p in ASSETS.rglob("*") if p.is_file()}
-    assert present == files.keys() | {"manifest.json", "CARD.md"}
-    for name, facts in files.items():
-        assert sha256_file(ASSETS / name) == facts["sha256"], name
-    assert sum(facts["bytes"] for facts in files.values()) <= MAX_BYTES
+    assert_as_in_the_manifest(ASSETS)
 
 
 def test_the_token_table_is_what_the_codec_makes_of_the_recordings(items):
-    codec = load_codec(ASSETS)
-    table = pd.read_parquet(ASSETS / "tokens.parquet").set_index("utterance")
-    for item in items:
-        wave, _ = sf.read(item.recording, dtype="float32")
-        found, stored = codec.encode(torch.from_numpy(wave)).numpy(), table.tokens[item.utterance]
-        assert len(found) == len(stored)
-        # Another machine may round the odd value at a border differently.
-        assert np.mean(found == stored) > 0.97
+    assert_tokens_of_recordings(ASSETS, items)
 
 
 def test_no_test_sentence_and_no_test_voice_is_in_training():
