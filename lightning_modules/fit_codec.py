@@ -11,7 +11,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
 from lightning_modules.codec import CodecModule
@@ -21,6 +21,7 @@ from mamtra.speech.codec import CodecNetwork
 from mamtra.speech.mini_codec import MiniCodec, save_codec
 from mamtra.speech.vocoder import Vocoder
 from mamtra.text.characters import CharacterTokenizer
+from mamtra.weights_file import save_tensors
 
 
 class PrintProgress(Callback):
@@ -91,7 +92,7 @@ def _fit(
 def _save_weights(path: Path, module: torch.nn.Module) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file({k: v.contiguous() for k, v in module.state_dict().items()}, partial)
+    save_tensors({k: v.contiguous() for k, v in module.state_dict().items()}, partial)
     os.replace(partial, path)
 
 
