@@ -6,9 +6,10 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from lightning_modules.callbacks import Interrupted, NonFiniteLossError
+from lightning_modules.callbacks import NonFiniteLossError
 from lightning_modules.run_folder import RunFolder
 from lightning_modules.running import clear_errors
+from lightning_modules.stopping import Interrupted
 from mamtra.lm.checkpoint import load_lm
 
 
