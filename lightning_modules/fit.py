@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 import lightning
-from lightning.fabric.plugins.environments import ClusterEnvironment
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.callbacks import Callback
 
 from lightning_modules.base import LanguageModelModule

@@ -23,7 +23,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from lightning_modules.identity import result_settings
-from lightning_modules.slurm import current_job, restarts
+from lightning_modules.slurm import current_job, first_process, restarts
 
 
 class RunError(ValueError):
@@ -73,6 +73,8 @@ class RunFolder:
         """
         hashes = {name: sha256(path) for name, path in inputs.items()}
         identity = json.loads(json.dumps({"settings": settings, "input_sha256": hashes}))
+        if overwrite and not first_process():
+            return identity  # the first may be discarding it right now
         if not self.last.exists() and not self.finished:
             return identity
         stored = self.read()

@@ -62,6 +62,9 @@ def train_in(
     allowed = run.check(identity, inputs, overwrite)
     if run.finished and not overwrite and _same_length(run, length):
         return _say_complete(run)
+    if first_process() and run.path.exists():
+        with run.lock():  # before a model is built, which takes its time
+            pass
     lightning.seed_everything(length.seed, verbose=False)
     module, datamodule = build()
     count = partial(

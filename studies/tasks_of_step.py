@@ -71,8 +71,9 @@ def run(
                 return process.wait(POLL_S), request.number
             except subprocess.TimeoutExpired:
                 pass
-            if request.number in SCHEDULER_SIGNALS and not passed_on:
-                process.send_signal(request.number)
+            number = request.number
+            if number is not None and number in SCHEDULER_SIGNALS and not passed_on:
+                process.send_signal(number)
                 passed_on = True
             if over_s is None and until():
                 over_s = time.monotonic()

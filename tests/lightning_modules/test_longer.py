@@ -36,12 +36,17 @@ def assert_same_model(first, second) -> None:
 def command(tiny_lm, datamodule, tokens_path, tmp_path):
     """command(folder, **changes): one call of train.py -> its run folder."""
 
-    def run(name, steps=None, epochs=None, overwrite=False, optimizer=CONSTANT, **trainer):
+    def built(optimizer):
+        return TeacherModule(tiny_lm(dropout=0.2), optimizer), datamodule()
+
+    def run(
+        name, steps=None, epochs=None, overwrite=False, build=built, optimizer=CONSTANT, **trainer
+    ):
         settings = {"seed": 5, "steps": steps, "epochs": epochs}
         folder, chosen = RunFolder(tmp_path / name, "teacher"), replace(TRAINER, **trainer)
         settings["trainer"] = {**vars(chosen), "keep": list(chosen.keep)}
         train_in(
-            *(folder, lambda: (TeacherModule(tiny_lm(dropout=0.2), optimizer), datamodule())),
+            *(folder, lambda: build(optimizer)),
             *(settings, {"tokens": tokens_path}, overwrite),
             length=TrainingLength(5, steps, epochs),
             trainer=chosen,
@@ -164,6 +169,13 @@ def test_overwriting_starts_again_and_discards_everything(command, tmp_path):
     command("run", steps=3, overwrite=True, grad_clip=2.0)
     assert run.saved_step() == 3 and run.lengths() == [3] and not run.kept.exists()
     assert list(run.path.glob("hpc_ckpt*")) == []
+
+
+def test_a_folder_in_which_another_trains_is_refused_before_anything_is_built(command, tmp_path):
+    run = command("run", steps=2)
+    with run.lock(), pytest.raises(RunError, match="is being trained by process"):
+        command("run", steps=4, build=None)
+    assert run.lengths() == [2]
 
 
 def test_a_requeued_job_does_not_discard_its_own_run(command, monkeypatch, callback):
