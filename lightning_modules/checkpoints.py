@@ -124,3 +124,31 @@ class KeptSteps(Callback):
         here = trainer.global_step in self.steps and ends_step(trainer, batch_idx)
         if here and trainer.is_global_zero:
             self._save(trainer.global_step, pl_module.model)
+
+
+class SaveWhenStopped(Callback):
+    """Saves the training state as `path` at the end of the step in which a signal of `stopping` arrives.
+
+    Raises Interrupted then. For runs whose checkpoints somebody else saves at intervals.
+    """
+
+    def __init__(self, path: Path):
+        self.path, self._stop = path, StopRequest()
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        self._stop.start()
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if self._stop.number is None:
+            return
+        partial_path = self.path.with_suffix(".partial")
+        trainer.save_checkpoint(partial_path)
+        os.replace(partial_path, self.path)
+        step = trainer.global_step
+        raise Interrupted(f"stopped after step {step}; saved {self.path}", self._stop.number)
+
+    def teardown(self, trainer, pl_module, stage) -> None:
+        self._stop.end()
+
+    def on_exception(self, trainer, pl_module, exception) -> None:
+        self._stop.end()

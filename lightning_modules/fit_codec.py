@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import CSVLogger
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
+from lightning_modules.checkpoints import SaveWhenStopped
 from lightning_modules.codec import CodecModule
 from lightning_modules.vocoder import VocoderModule
 from mamtra.speech.batch import CodecBatch
@@ -75,9 +76,15 @@ def _fit(
         default_root_dir=run,
         callbacks=[
             PrintProgress(20),
+            # One last.ckpt: of two writers, a counted one would leave the other's to be resumed from.
             ModelCheckpoint(
-                run / "checkpoints", filename="step", save_last=True, every_n_train_steps=200
+                run / "checkpoints",
+                filename="step",
+                save_last=True,
+                every_n_train_steps=200,
+                enable_version_counter=False,
             ),
+            SaveWhenStopped(last),
         ],
     )
     loader = DataLoader(train, batch_size=None)
