@@ -1,7 +1,8 @@
 """What `train.py` can do, one function per task: builds from typed settings and runs."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -14,13 +15,18 @@ from data.codec_batches import codec_batches, vocoder_batches
 from data.datamodule import TokenDataModule
 from lightning_modules.alignment import embed_codes_as_letters
 from lightning_modules.base import LanguageModelModule
+from lightning_modules.console import say
 from lightning_modules.distill import DistillModule
+from lightning_modules.fit import software
 from lightning_modules.fit_codec import fit_codec, fit_vocoder
+from lightning_modules.identity import result_settings
 from lightning_modules.layerwise import LayerwiseModule
 from lightning_modules.precision import AUTO, resolve_precision
 from lightning_modules.run_folder import RunFolder
-from lightning_modules.running import TrainingLength, say, software, train_in
+from lightning_modules.running import train_in
+from lightning_modules.slurm import current_step
 from lightning_modules.teacher import TeacherModule
+from lightning_modules.trainer_settings import TrainingLength
 from mamtra.backbone.layer_plan import (
     MEASURED,
     LayerPlan,
@@ -153,52 +159,64 @@ def train_student(s: DistillSettings, own: Mapping[str, Any]) -> None:
     train_model(s, own, "student", read_by_student(s), lambda: student(s))
 
 
-def claim_corpus(s: TaskSettings, own: Mapping[str, Any], name: str) -> Path:
-    """Claims the run folder of a task that reads recordings and has a training loop of its own."""
+@contextmanager
+def claimed(s: TaskSettings, own: Mapping[str, Any], name: str) -> Iterator[Path]:
+    """The run folder of a task that reads recordings and has a training loop of its own, held meanwhile."""
     seed_everything(s.seed, verbose=False)
     run = RunFolder(s.run, name)
-    run.claim(run.check(own, {"corpus": s.paths.corpus / "manifest.csv"}, s.overwrite))
-    return run.path
+    overwrite = s.overwrite and not run.claimed_before()
+    identity = run.check(own, {"corpus": s.paths.corpus / "manifest.csv"}, overwrite)
+    with run.lock():
+        run.claim(identity, discard=overwrite)
+        yield run.path
 
 
 def train_codec(s: CodecSettings, own: Mapping[str, Any]) -> None:
     """task=codec."""
-    folder = claim_corpus(s, own, "network.safetensors")
-    batches = codec_batches(s.paths.corpus, s.batch.batch_s, s.seed)
-    fit_codec(folder, *batches, network=s.codec.network, **asdict(s.training))
+    with claimed(s, own, "network.safetensors") as folder:
+        batches = codec_batches(s.paths.corpus, s.batch.batch_s, s.seed)
+        fit_codec(folder, *batches, network=s.codec.network, **asdict(s.training))
 
 
 def train_vocoder(s: VocoderSettings, own: Mapping[str, Any]) -> None:
     """task=vocoder."""
-    folder = claim_corpus(s, own, "vocoder.safetensors")
-    crops = vocoder_batches(s.paths.corpus, s.batch.rows, s.batch.frames, s.seed)
-    fit_vocoder(
-        folder,
-        crops,
-        **asdict(s.codec),
-        **asdict(s.training),
-        codec_weights=s.paths.codec_weights,
-        provenance={"settings": own} | software(),
-    )
+    with claimed(s, own, "vocoder.safetensors") as folder:
+        crops = vocoder_batches(s.paths.corpus, s.batch.rows, s.batch.frames, s.seed)
+        fit_vocoder(
+            folder,
+            crops,
+            **asdict(s.codec),
+            **asdict(s.training),
+            codec_weights=s.paths.codec_weights,
+            provenance={"settings": own} | software(),
+        )
 
 
 def sweep_cell(s: CellSettings, own: Mapping[str, Any]) -> None:
     """task=cell: `studies.grid` trains and evaluates it in processes of their own."""
     # Here, because a grid is scored and so needs the [eval] extra; training alone does not.
     from studies.grid import Cell, axes, check_version, refuse_cell, run_cell, stages, sweep_size
+    from studies.tasks_of_step import join
 
     job, grid = HydraConfig.get(), s.run
     given, total = tuple(job.overrides.task), sweep_size(job.sweeper.get("params") or {}, sys.argv)
     one = Cell(s.ratio, s.placement, s.seed, axes(given), (), {})
-    check_version(grid, s.cell.mix)
+    step = current_step()
+    first = step is None or step.rank == 0
+    if first:
+        check_version(grid, s.cell.mix)
     try:
         plan = plan_of(s)
     except (ValueError, FileNotFoundError) as error:
-        return refuse_cell(grid, one, str(error), total)
+        return refuse_cell(grid, one, str(error), total) if first else None
     settings = identity({**own, "plan": plan_letters(plan), "task": "distill"})
-    one = replace(one, plan=plan, settings=settings)
+    length = {"steps": s.steps, "epochs": s.epochs}  # another length is another cell
+    one = replace(one, plan=plan, settings=result_settings(settings) | length)
     todo = stages(one, grid, s.paths.teacher, given, s.cell.evaluate)
-    run_cell(grid, one, todo, total)
+    if first:
+        run_cell(grid, one, todo, total, step)
+    elif step is not None:
+        join(grid / "works" / one.work, step, todo[0].argv)
 
 
 S = TypeVar("S", bound=TaskSettings)

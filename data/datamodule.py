@@ -3,6 +3,7 @@ validation."""
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import lightning
@@ -58,6 +59,11 @@ def collate_named(items: Sequence[tuple]) -> SequenceBatch:
     """Right-padded batch of dataset items."""
     sequences, aligned, names = zip(*items, strict=True)
     return collate(sequences, names, None if any(a is None for a in aligned) else aligned)
+
+
+def collate_uncounted(items: Sequence[tuple]) -> SequenceBatch:
+    """As `collate_named`, of no utterances: `LanguageModelModule.log_validation` leaves it out."""
+    return replace(collate_named(items), utterances=())
 
 
 class TokenDataModule(lightning.LightningDataModule):
@@ -128,13 +134,11 @@ class TokenDataModule(lightning.LightningDataModule):
         rank, world = (
             (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         )
-        if len(batches) < world:
-            raise ValueError(
-                f"{len(batches)} validation batches of max_tokens={self.max_tokens} for {world} ranks: "
-                "there must be one for each; use fewer ranks or a smaller batch.max_tokens"
-            )
         whole = [[(members, False) for members in batch] for batch in batches[rank::world]]
-        return self._loader(self.valid_table, whole)
+        if whole:
+            return self._loader(self.valid_table, whole)
+        # All ranks have to take part in a validation: this one gets a sequence that counts for nothing.
+        return self._loader(self.valid_table, [[(sequences[0], False)]], collate_uncounted)
 
     def calibration_batch(self, rows: int = 8) -> SequenceBatch:
         """The first `rows` sequences of step 0, to measure layers on; draws nothing from the
@@ -145,10 +149,10 @@ class TokenDataModule(lightning.LightningDataModule):
         dataset = SequenceDataset(self.train_table, self.speech_vocab)
         return collate_named([dataset[members] for members in next(iter(sampler))[:rows]])
 
-    def _loader(self, table: TokenTable, batches) -> DataLoader:
+    def _loader(self, table: TokenTable, batches, collate_fn=collate_named) -> DataLoader:
         return DataLoader(
             SequenceDataset(table, self.speech_vocab),
             batch_sampler=batches,
-            collate_fn=collate_named,
+            collate_fn=collate_fn,
             num_workers=self.num_workers,
         )

@@ -17,12 +17,12 @@ from collections import Counter
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from data.arguments import parse_arguments
 from mamtra.text.letter_to_sound import LETTERS, LetterToSound, letter_ids
 from mamtra.text.lexicon import Pronunciation, dictionary
+from mamtra.weights_file import save_tensors
 
 MAX_CHUNK = 2
 MIN_CHUNK_COUNT = 20
@@ -153,7 +153,7 @@ def main(out: Path, epochs: int) -> None:
     tensors = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}
     about = {"chunks": json.dumps(model.chunks), "held_out": json.dumps(quality)}
     partial = out.with_suffix(".partial")
-    save_file(tensors, partial, metadata=about)
+    save_tensors(tensors, partial, about)
     os.replace(partial, out)
     print(f"{len(held_out)} held-out words: {quality} -> {out} ({out.stat().st_size / 1e3:.0f} kB)")
 

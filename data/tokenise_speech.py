@@ -11,6 +11,7 @@ dropped and why). onnx=true runs upstream's own ONNX file, one recording at a ti
 import json
 import os
 import re
+import socket
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -207,7 +208,8 @@ def finish(utterances: Iterable[Utterance], out: Path) -> dict[str, Any] | None:
         ("tokens.parquet", lambda p: table[COLUMNS].to_parquet(p, index=False, compression="zstd")),
         ("report.json", lambda p: p.write_text(json.dumps(report, indent=1) + "\n")),
     ):
-        partial = out / f"{name}.partial"
+        # Shards that end together write the same rows; under one name the second would lose its file.
+        partial = out / f"{name}.{socket.gethostname()}-{os.getpid()}.partial"
         write(partial)
         os.replace(partial, out / name)
     print(f"{len(table)} rows, {report['hours']} hours -> {out / 'tokens.parquet'}")

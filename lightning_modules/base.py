@@ -1,9 +1,10 @@
 """What the training loop needs of the module that it trains."""
 
 from collections.abc import Collection, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import lightning
+import torch
 from torch import Tensor
 
 from lightning_modules.optim import OptimizerSettings, build_optimizer
@@ -28,9 +29,18 @@ class LanguageModelModule(lightning.LightningModule):
     monitor: str
     optimizer_settings: OptimizerSettings
     fresh_names: Collection[str] = ()  # parameters without a source in a teacher
+    _counts = True  # whether the batch that is validated is one
+
+    def on_validation_batch_start(
+        self, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """A batch of no utterances is there for a rank that has none, so that it waits with the others."""
+        self._counts = bool(batch.utterances)
 
     def log_validation(self, values: Mapping[str, Tensor], n: int) -> None:
         """Logs means over `n` things of this batch, so that all batches of all ranks weigh by their n."""
+        if not self._counts:
+            values, n = {name: torch.zeros_like(value) for name, value in values.items()}, 0
         # Lightning averages the ranks' counts in whole numbers: an odd sum of two would lose a half.
         self.log_dict(dict(values), batch_size=n * self.trainer.world_size, sync_dist=True)
 

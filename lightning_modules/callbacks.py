@@ -1,31 +1,22 @@
-"""Training callbacks: step-wise seeding, the non-finite guard, checkpoints, and the metrics log."""
+"""Training callbacks: step-wise seeding, the non-finite guard and the metrics log."""
 
 import csv
-import math
 import os
-import signal
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import Callback, Checkpoint
+from lightning.pytorch.callbacks import Callback
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
-
-from mamtra.lm.checkpoint import save_lm
 
 GRAD_NORM = "grad_norm"
 
 
 class NonFiniteLossError(RuntimeError):
     """Training stopped because the loss or its gradient stayed non-finite."""
-
-
-class Interrupted(Exception):
-    """Training stopped on request (Ctrl-C or SIGTERM), after a checkpoint was saved."""
 
 
 def ends_step(trainer, batch_idx: int) -> bool:
@@ -86,97 +77,6 @@ class NonFiniteGuard(Callback):
                 f"({self.in_a_row} in a row); batch: {', '.join(utterances)}; "
                 f"last good checkpoint: {saved if saved.exists() else 'none was saved yet'}"
             )
-
-
-class RunCheckpoint(Checkpoint):
-    """Saves `folder`/last.ckpt (whole training state) and `folder`/best (weights, by `monitor`,
-    lower is better).
-
-    last.ckpt is replaced atomically every `every_steps` steps, every `every_minutes` minutes, at
-    the end, and on Ctrl-C or SIGTERM, which then raises Interrupted at the end of the step. At a
-    step that is validated it is saved after validation, so that a resumed run neither repeats nor
-    skips one. Either interval may be None; without both it is saved on Ctrl-C and
-    SIGTERM only.
-    """
-
-    def __init__(
-        self, folder: Path, every_steps: int | None, every_minutes: float | None, monitor: str
-    ):
-        self.folder, self.every_steps, self.monitor = folder, every_steps, monitor
-        self.every_s = math.inf if every_minutes is None else 60 * every_minutes
-        self._saved_step = -1
-        self.best = {"value": math.inf, "step": 0}
-        self._saved_at_s = time.monotonic()
-        self._stop_signal: int | None = None
-        self._handlers: dict[int, Any] = {}
-
-    @property
-    def last(self) -> Path:
-        return self.folder / "last.ckpt"
-
-    def state_dict(self) -> dict[str, Any]:
-        return dict(self.best)
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = dict(state_dict)
-
-    def on_train_start(self, trainer, pl_module) -> None:
-        self._saved_at_s = time.monotonic()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._handlers[number] = signal.signal(number, self._request_stop)
-
-    def teardown(self, trainer, pl_module, stage) -> None:
-        while self._handlers:
-            signal.signal(*self._handlers.popitem())
-
-    def on_exception(self, trainer, pl_module, exception) -> None:
-        self.teardown(trainer, pl_module, "fit")  # Lightning leaves it out after an exception
-
-    def _request_stop(self, number: int, frame: Any) -> None:
-        if self._stop_signal is not None:  # the second request does not wait for the step
-            raise KeyboardInterrupt
-        self._stop_signal = number
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        if not ends_step(trainer, batch_idx):
-            return
-        if trainer.global_step == trainer.max_steps:
-            trainer.should_stop = True  # Lightning then validates this step, whatever val_every is
-        elif (batch_idx + 1) % int(trainer.val_check_interval):
-            self._save_if_asked(trainer)
-
-    def on_validation_end(self, trainer, pl_module: Any) -> None:
-        value = float(trainer.callback_metrics[self.monitor])
-        if value < self.best["value"]:
-            self.best = {"value": value, "step": trainer.global_step}
-            if trainer.is_global_zero:
-                save_lm(self.folder / "best", pl_module.model, dict(self.best))
-        self._save_if_asked(trainer)
-
-    def on_train_end(self, trainer, pl_module) -> None:
-        asked = self.every_steps or self.every_s < math.inf
-        if asked and self._saved_step != trainer.global_step:
-            self.save(trainer)
-
-    def _save_if_asked(self, trainer) -> None:
-        # Signals and clocks reach the ranks at different steps; all have to save at the same one.
-        any_rank = partial(trainer.strategy.reduce_boolean_decision, all=False)
-        stop = any_rank(self._stop_signal is not None)
-        late = any_rank(time.monotonic() - self._saved_at_s > self.every_s)
-        due = self.every_steps and trainer.global_step % self.every_steps == 0
-        if stop or late or due:
-            self.save(trainer)
-        if stop:
-            raise Interrupted(f"stopped after step {trainer.global_step}; saved {self.last}")
-
-    def save(self, trainer) -> None:
-        """Writes last.ckpt beside its final name and renames it: a reader sees the old or the new
-        one, whole."""
-        temporary = self.folder / "last.ckpt.partial"
-        trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
-            os.replace(temporary, self.last)
-        self._saved_at_s, self._saved_step = time.monotonic(), trainer.global_step
 
 
 class MetricsLog(Callback):

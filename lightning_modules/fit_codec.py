@@ -11,9 +11,10 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
+from lightning_modules.checkpoints import SaveWhenStopped
 from lightning_modules.codec import CodecModule
 from lightning_modules.vocoder import VocoderModule
 from mamtra.speech.batch import CodecBatch
@@ -21,6 +22,7 @@ from mamtra.speech.codec import CodecNetwork
 from mamtra.speech.mini_codec import MiniCodec, save_codec
 from mamtra.speech.vocoder import Vocoder
 from mamtra.text.characters import CharacterTokenizer
+from mamtra.weights_file import save_tensors
 
 
 class PrintProgress(Callback):
@@ -74,9 +76,15 @@ def _fit(
         default_root_dir=run,
         callbacks=[
             PrintProgress(20),
+            # One last.ckpt: of two writers, a counted one would leave the other's to be resumed from.
             ModelCheckpoint(
-                run / "checkpoints", filename="step", save_last=True, every_n_train_steps=200
+                run / "checkpoints",
+                filename="step",
+                save_last=True,
+                every_n_train_steps=200,
+                enable_version_counter=False,
             ),
+            SaveWhenStopped(last),
         ],
     )
     loader = DataLoader(train, batch_size=None)
@@ -91,7 +99,7 @@ def _fit(
 def _save_weights(path: Path, module: torch.nn.Module) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    save_file({k: v.contiguous() for k, v in module.state_dict().items()}, partial)
+    save_tensors({k: v.contiguous() for k, v in module.state_dict().items()}, partial)
     os.replace(partial, path)
 
 

@@ -16,8 +16,9 @@ RECIPES = ("adamw_cosine", "adam_constant")
 class OptimizerSettings:
     """What `build_optimizer` does. `fresh_lr`: of parameters without a source in a teacher; None: `lr`.
 
-    "adamw_cosine": AdamW, linear warm-up, cosine to zero. "adam_constant": Adam without decay or
-    schedule, the paper's recipe. Raises ValueError for another recipe.
+    "adamw_cosine": AdamW, linear warm-up, cosine to zero. "adam_constant": Adam without decay, after the
+    warm-up one rate: the paper's recipe, which has no warm-up. Raises ValueError for another recipe, and
+    for a decay that it does not have.
     """
 
     recipe: str
@@ -30,6 +31,15 @@ class OptimizerSettings:
     def __post_init__(self) -> None:
         if self.recipe not in RECIPES:
             raise ValueError(f"recipe must be one of {', '.join(RECIPES)}, not {self.recipe!r}")
+        if self.recipe == "adam_constant" and self.weight_decay:
+            raise ValueError(
+                f"optimizer.weight_decay={self.weight_decay}: recipe adam_constant has none, it must be 0"
+            )
+
+    @property
+    def follows_length(self) -> bool:
+        """Whether the learning rate of a step depends on how many there will be."""
+        return self.recipe == "adamw_cosine"
 
 
 def parameter_groups(
@@ -64,6 +74,11 @@ def parameter_groups(
     return [group for group in groups if group["params"]]
 
 
+def warmup(step: int, warmup_steps: int) -> float:
+    """Factor on the learning rate: 0 -> 1 linearly over the warm-up, then 1."""
+    return min(1.0, (step + 1) / max(1, warmup_steps))
+
+
 def cosine_with_warmup(step: int, warmup_steps: int, max_steps: int) -> float:
     """Factor on the learning rate: 0 -> 1 linearly over the warm-up, then half a cosine to 0 at
     `max_steps`."""
@@ -80,12 +95,12 @@ def build_optimizer(
     fresh_names: Collection[str] = (),
 ) -> tuple[Optimizer, LambdaLR]:
     """Optimiser and its per-step schedule. Raises ValueError as `parameter_groups`."""
-    constant = settings.recipe == "adam_constant"
-    weight_decay = 0.0 if constant else settings.weight_decay
-    groups = parameter_groups(model, settings.lr, weight_decay, fresh_names, settings.fresh_lr)
-    if constant:
+    groups = parameter_groups(
+        model, settings.lr, settings.weight_decay, fresh_names, settings.fresh_lr
+    )
+    if settings.recipe == "adam_constant":
         optimizer = torch.optim.Adam(groups, betas=settings.betas)
-        return optimizer, LambdaLR(optimizer, lambda step: 1.0)
+        return optimizer, LambdaLR(optimizer, lambda step: warmup(step, settings.warmup_steps))
     optimizer = torch.optim.AdamW(groups, betas=settings.betas)
     return optimizer, LambdaLR(
         optimizer, lambda step: cosine_with_warmup(step, settings.warmup_steps, max_steps)

@@ -1,20 +1,29 @@
 """A run folder: what lies in it, and whether it can be used for a run with these settings.
 
-<run>/config.json            settings and input hashes, compared when the folder is used again
+<run>/config.json            settings and input hashes, compared when the folder is used again; steps it is for
 <run>/checkpoints/last.ckpt  training state;  <run>/checkpoints/best  weights of the best validation
 <run>/metrics.csv            loss curves
+<run>/kept/<epoch or step>   models of the steps that trainer.keep names
+<run>/lock, lock.json        held by the process that trains here, and which one that is
 <run>/<export name>          weights, layer plan, provenance; written last: it marks a finished run
 """
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
+
+from lightning_modules.identity import result_settings
+from lightning_modules.slurm import current_job, first_process, restarts
 
 
 class RunError(ValueError):
@@ -49,32 +58,29 @@ class RunFolder:
     def description(self) -> Path:
         return self.path / "config.json"
 
+    @property
+    def kept(self) -> Path:
+        return self.path / "kept"
+
     def check(
         self, settings: Mapping[str, Any], inputs: Mapping[str, Path], overwrite: bool
     ) -> dict[str, Any]:
-        """The identity of a run with these settings, if this folder can be used for it.
+        """The identity of a run with these settings, if this folder can be used for it. Writes nothing.
 
-        `inputs` (files or folders) enter the identity by hash, not by path. With `overwrite`, an
-        earlier run is discarded. Raises FileNotFoundError for a missing input, and RunError when
-        there is something to lose: a checkpoint or an export of a run with another identity.
+        `inputs` (files or folders) enter the identity by hash, not by path. With `overwrite`, an earlier
+        run is no obstacle. Raises FileNotFoundError for a missing input, and RunError when there is
+        something to lose: a checkpoint or an export of a run with another result, or of no known run.
         """
         hashes = {name: sha256(path) for name, path in inputs.items()}
         identity = json.loads(json.dumps({"settings": settings, "input_sha256": hashes}))
-        if overwrite and self.description.exists():
-            for part in (self.checkpoints, self.path / "log", self.export):
-                shutil.rmtree(part, ignore_errors=True)  # leaves an export that is a file
-            for file in (self.export, self.path / "metrics.csv", self.description):
-                file.unlink(missing_ok=True)
+        if overwrite and not first_process():
+            return identity  # the first may be discarding it right now
         if not self.last.exists() and not self.finished:
             return identity
-        try:
-            stored = json.loads(self.description.read_text())
-        except (OSError, json.JSONDecodeError) as error:
-            raise RunError(
-                f"{self.path} holds a model but no readable config.json ({error}); "
-                "choose another run=..."
-            ) from error
-        changes = differences(stored, identity)
+        stored = self.read()
+        if overwrite:
+            return identity
+        changes = differences(_compared(stored), _compared(identity))
         if changes:
             raise RunError(
                 f"{self.path} holds a run with other settings: {'; '.join(changes)}. "
@@ -82,23 +88,120 @@ class RunFolder:
             )
         return identity
 
-    def claim(self, identity: Mapping[str, Any]) -> None:
-        """Creates the folder of a run that `check` allowed."""
+    def read(self) -> dict[str, Any]:
+        """What config.json says. Raises RunError when it is not there or not whole."""
+        try:
+            return json.loads(self.description.read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise RunError(
+                f"{self.path} holds a model but no readable config.json ({error}); "
+                "choose another run=..."
+            ) from error
+
+    def claimed_before(self) -> bool:
+        """Whether this SLURM job began this run before it was requeued: overwrite=true is done then."""
+        claim = self._claimed_by()
+        job = current_job()
+        return job is not None and claim.get("id") == job and claim["restarts"] < restarts()
+
+    def _claimed_by(self) -> dict[str, Any]:
+        """The job that began this run and how often it had been requeued, {} outside SLURM."""
+        try:
+            return self.read().get("job") or {}
+        except RunError:
+            return {}
+
+    def lengths(self) -> list[int]:
+        """The numbers of steps that this run was for, one after the other: it was made longer each time."""
+        if not self.description.exists():
+            return []
+        # Folders of older versions: what the settings say, or how far the run came.
+        stored = self.read()
+        return stored.get("lengths") or [stored["settings"].get("steps") or self.saved_step() or 0]
+
+    def claim(
+        self, identity: Mapping[str, Any], steps: int | None = None, discard: bool = False
+    ) -> None:
+        """Creates the folder of a run that `check` allowed; `discard`: after removing an earlier run.
+
+        A model of fewer `steps` leaves: the folder is not finished until that of more is there. Call it
+        under `lock`, in the first process only.
+        """
+        known = self.last.exists() or self.finished
+        if discard and self.description.exists():
+            known = False
+            for part in (self.checkpoints, self.kept, self.path / "log", self.export):
+                shutil.rmtree(part, ignore_errors=True)  # leaves an export that is a file
+            # What Lightning saves on its own under SLURM, in folders of older versions.
+            states = self.path.glob("hpc_ckpt_*.ckpt")
+            for file in (self.export, self.path / "metrics.csv", self.description, *states):
+                file.unlink(missing_ok=True)
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        write_json(self.description, identity)
+        job = {"id": current_job(), "restarts": restarts()}
+        claim: dict[str, Any] = {**identity, "job": job if job["id"] else None}
+        if self.claimed_before():
+            claim["job"] = self._claimed_by()
+        if steps is not None:
+            before = self.lengths() if known else []
+            claim["lengths"] = before if before[-1:] == [steps] else [*before, steps]
+            if len(claim["lengths"]) > len(before) > 0:
+                shutil.rmtree(self.export, ignore_errors=True)
+        write_json(self.description, claim)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Held while a run is trained; the operating system takes it back when the process dies.
+
+        Raises RunError when another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        holder = self.path / "lock.json"
+        try:
+            with FileLock(self.path / "lock", timeout=0):
+                who = {"host": socket.gethostname(), "process": os.getpid(), "job": current_job()}
+                write_json(holder, who)
+                try:
+                    yield
+                finally:
+                    holder.unlink(missing_ok=True)
+        except Timeout:
+            raise RunError(f"{self.path} is being trained{_by(holder)}: nothing was done") from None
 
     def resume_path(self) -> Path | None:
         """last.ckpt when there is one. Raises RunError when it is not a training checkpoint."""
+        return self.last if self.saved_step() is not None else None
+
+    def saved_step(self) -> int | None:
+        """The step of last.ckpt, None without one. Reads its header: the state can have gigabytes.
+
+        Raises RunError when it is not a training checkpoint.
+        """
         if not self.last.exists():
             return None
         try:
-            content = torch.load(self.last, map_location="cpu", weights_only=True)
+            content = torch.load(self.last, map_location="cpu", weights_only=True, mmap=True)
             whole = {"state_dict", "loops", "optimizer_states", "global_step"} <= content.keys()
         except Exception as error:  # unpickling damage raises every kind of exception
             raise RunError(f"{self.last} is not a checkpoint ({error}); {_ADVICE}") from error
         if not whole:
             raise RunError(f"{self.last} is not a training checkpoint; {_ADVICE}")
-        return self.last
+        return int(content["global_step"])
+
+
+def _compared(description: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of an identity, or of config.json, that decides about the result."""
+    settings = result_settings(description["settings"])
+    return {"settings": settings, "input_sha256": description["input_sha256"]}
+
+
+def _by(holder: Path) -> str:
+    """ " by process 7 on node3 (job 12)", as far as it is known."""
+    try:
+        who = json.loads(holder.read_text())
+    except (OSError, json.JSONDecodeError):
+        return " by another process"
+    job = f" (job {who['job']})" if who.get("job") else ""
+    return f" by process {who.get('process')} on {who.get('host')}{job}"
 
 
 _ADVICE = "delete it to start this run again, or use overwrite=true"

@@ -1,107 +1,38 @@
-"""Start, continue or reuse a training in a run folder, and export its weights."""
+"""Start, continue, prolong or reuse a training in a run folder; how a command ends."""
 
-import logging
 import os
-import platform
-import subprocess
 import sys
-import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities import rank_zero_only
 
 from lightning_modules.base import LanguageModelModule, TrainingData
-from lightning_modules.callbacks import (
-    Interrupted,
-    MetricsLog,
-    NonFiniteGuard,
-    NonFiniteLossError,
-    RunCheckpoint,
-    StepSeed,
-)
+from lightning_modules.callbacks import NonFiniteLossError
+from lightning_modules.console import say
+from lightning_modules.fit import fit
 from lightning_modules.run_folder import RunError, RunFolder
-from mamtra.backbone.ssd import backend
-from mamtra.lm.checkpoint import DTYPES, load_lm, save_lm
-
-EXPORTS = ("best", "last")
-PACKAGES = ("torch", "lightning", "safetensors", "numpy")
-
-
-@dataclass(frozen=True)
-class TrainerSettings:
-    """How `fit` trains, whatever it trains. Raises ValueError for an unknown export or dtype of it."""
-
-    accelerator: str
-    devices: int
-    nodes: int
-    strategy: str
-    precision: str
-    grad_clip: float
-    accumulate: int  # batches per optimiser step and device
-    val_every: int  # optimiser steps, as the next two
-    log_every: int
-    checkpoint_every: int | None
-    checkpoint_minutes: float | None
-    nonfinite_limit: int
-    export: str  # "best" (by validation) or "last"
-    export_dtype: str
-
-    def __post_init__(self) -> None:
-        if self.export not in EXPORTS:
-            raise ValueError(f"export must be one of {', '.join(EXPORTS)}, not {self.export!r}")
-        if self.export_dtype not in DTYPES:
-            raise ValueError(
-                f"export_dtype must be one of {', '.join(DTYPES)}, not {self.export_dtype!r}"
-            )
-
-    @property
-    def world_size(self) -> int:
-        """Ranks of all machines together."""
-        return self.devices * self.nodes
-
-
-@dataclass(frozen=True)
-class TrainingLength:
-    """Optimiser steps, or epochs where `steps` is None. `seed` is that of everything random."""
-
-    seed: int
-    steps: int | None
-    epochs: int | None
-
-    def __post_init__(self) -> None:
-        if self.steps is None and self.epochs is None:
-            raise ValueError("steps=null needs epochs=<number>")
-
-
-def software() -> dict[str, str]:
-    """Versions of what made a model: git commit (with "-dirty"), Python and the packages that
-    matter."""
-    root = Path(__file__).parent
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        git = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-        commit = git.stdout.strip()
-    except (OSError, subprocess.CalledProcessError):  # not a git checkout, e.g. an unpacked archive
-        commit = "unknown"
-    return {"git": commit, "python": platform.python_version(), **{p: version(p) for p in PACKAGES}}
+from lightning_modules.slurm import current_step, first_process, requeue
+from lightning_modules.stopping import SCHEDULER_SIGNALS, Interrupted, leaving_at_once
+from lightning_modules.trainer_settings import TrainerSettings, TrainingLength
 
 
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Ends the process with one line for what a user can act on; HYDRA_FULL_ERROR=1 shows the
-    traceback."""
+    traceback. A job that a scheduler asked to stop goes back into its queue."""
     try:
-        yield
+        with leaving_at_once():
+            yield
     except Interrupted as stop:
-        print(f"\n{stop}\nrun the same command again to continue")
+        if current_step() and stop.number in SCHEDULER_SIGNALS and not first_process():
+            sys.exit(0)  # srun would kill the first process, which has to requeue the job
+        print(f"\n{stop}")
+        again = requeue() if stop.number in SCHEDULER_SIGNALS and first_process() else None
+        print(again or "run the same command again to continue", flush=True)
         sys.exit(130)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -109,15 +40,6 @@ def clear_errors() -> Iterator[None]:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         sys.exit(f"error: {error}")
-
-
-def quiet_lightning() -> None:
-    """Leaves out what Lightning says on every run: advertisements and advice that does not apply
-    here."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    # One process reads a corpus that is in memory: workers would only copy it.
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", ".*LeafSpec.*")
 
 
 def train_in(
@@ -132,99 +54,77 @@ def train_in(
 ) -> None:
     """Trains what `build` returns in `run`, or says that the run is complete.
 
-    `identity`: the settings that make this run another than others, as JSON can hold them. Errors as
-    `RunFolder.check`, `fit`.
+    `identity`: the settings that make this run another than others, as JSON can hold them. A run can be
+    made longer. Errors as `RunFolder.check`, `longer`, `fit`; ValueError for a `keep` beyond the end.
     """
-    # Lightning starts the other ranks of a machine after the first has passed here; others start all at once.
-    if overwrite and os.environ.get("LOCAL_RANK") is None and _launched_together():
-        raise RunError("overwrite=true with several ranks at once: delete the run folder yourself")
-    allowed = run.check(identity, inputs, overwrite and not rank_zero_only.rank)
-    if run.finished:
-        print(f"{run.export} is complete; nothing to do (overwrite=true trains it again)")
-        return
+    # A job that was requeued has discarded the run of before, and continues its own.
+    overwrite = overwrite and not run.claimed_before()
+    allowed = run.check(identity, inputs, overwrite)
+    if run.finished and not overwrite and _same_length(run, length):
+        return _say_complete(run)
+    if first_process() and run.path.exists():
+        with run.lock():  # before a model is built, which takes its time
+            pass
     lightning.seed_everything(length.seed, verbose=False)
     module, datamodule = build()
-    steps, epochs = length.steps, length.epochs
+    count = partial(
+        datamodule.count_steps, world_size=trainer.world_size, accumulate=trainer.accumulate
+    )
+    steps, kept = length.steps, {step: f"step-{step}" for step in trainer.keep}
     if steps is None:
-        assert epochs is not None  # as TrainingLength checks
-        steps = datamodule.count_steps(epochs, trainer.world_size, trainer.accumulate)
-        say(f"{epochs} epochs are {steps} steps on {trainer.world_size} device(s)")
-    made = fit(module, datamodule, run, allowed, steps=steps, seed=length.seed, settings=trainer)
+        assert length.epochs is not None  # as TrainingLength checks
+        steps = count(length.epochs)
+        kept = {count(epoch): f"epoch-{epoch}" for epoch in trainer.keep}
+        say(f"{length.epochs} epochs are {steps} steps on {trainer.world_size} device(s)")
+    late = [name for step, name in kept.items() if not 0 < step <= steps]
+    if late:
+        raise ValueError(
+            f"trainer.keep: {', '.join(late)} is not among the {steps} steps of the run"
+        )
+    if not overwrite and not longer(run, steps):
+        return _say_complete(run)
+    if run.last.exists() and not overwrite and steps > run.lengths()[-1]:
+        say(f"{run.path}: {steps} steps instead of {run.lengths()[-1]}")
+        if module.optimizer_settings.follows_length:
+            say(
+                "its learning rate follows the length: this is not the run of as many steps at once"
+            )
+    made = fit(
+        *(module, datamodule, run, allowed),
+        steps=steps,
+        seed=length.seed,
+        settings=trainer,
+        kept=kept,
+        overwrite=overwrite,
+    )
     say(f"done: {made}")
 
 
-def _launched_together() -> bool:
-    """Whether somebody else than Lightning has started several ranks."""
-    sizes = (os.environ.get(name, "1") for name in ("WORLD_SIZE", "SLURM_NTASKS"))
-    return any(size.isdigit() and int(size) > 1 for size in sizes)
+def _say_complete(run: RunFolder) -> None:
+    print(f"{run.export} is complete; nothing to do (overwrite=true trains it again)")
 
 
-@rank_zero_only
-def say(line: str) -> None:
-    """Prints once, however many ranks there are."""
-    print(line, flush=True)
+def _same_length(run: RunFolder, length: TrainingLength) -> bool:
+    stored = run.read()["settings"]
+    return (stored.get("steps"), stored.get("epochs")) == (length.steps, length.epochs)
 
 
-def fit(
-    module: LanguageModelModule,
-    datamodule: Any,
-    run: RunFolder,
-    identity: Mapping[str, Any],
-    *,
-    steps: int,
-    seed: int,
-    settings: TrainerSettings,
-) -> Path:
-    """Trains `module.model` to `steps` in `run`, from its last checkpoint if it has one.
+def longer(run: RunFolder, steps: int) -> bool:
+    """Whether a run of `steps` still has something to do in this folder.
 
-    Returns the exported folder. Raises RunError for a broken checkpoint, NonFiniteLossError,
-    Interrupted.
+    Raises RunError when it was made for more steps, or is finished and has no state to continue from.
     """
-    if not rank_zero_only.rank:
-        run.claim(identity)
-    resume_path = run.resume_path()
-    every = (settings.checkpoint_every, settings.checkpoint_minutes)
-    checkpoint = RunCheckpoint(run.checkpoints, *every, module.monitor)
-    quiet_lightning()
-    callbacks: list[Callback] = [
-        StepSeed(seed),
-        NonFiniteGuard(settings.nonfinite_limit, run.last),
-        MetricsLog(run.path / "metrics.csv", settings.log_every, module.metric_names),
-        checkpoint,
-    ]
-    trainer = lightning.Trainer(
-        accelerator=settings.accelerator,
-        devices=settings.devices,
-        num_nodes=settings.nodes,
-        strategy=settings.strategy,
-        precision=settings.precision,  # type: ignore[arg-type]  # a string of the configuration
-        max_steps=steps,
-        gradient_clip_val=settings.grad_clip,
-        accumulate_grad_batches=settings.accumulate,
-        val_check_interval=settings.val_every * settings.accumulate,  # counted in batches
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=run.path,
-        callbacks=callbacks,
-    )
-    device = trainer.strategy.root_device
-    facts = {"device": device.type, "precision": settings.precision, "ssd": backend(device)}
-    say(f"training on {facts['device']}, {facts['precision']}, ssd {facts['ssd']}")
-    trainer.fit(module, datamodule, ckpt_path=resume_path, weights_only=True)
-    if trainer.is_global_zero:
-        export = settings.export
-        model = load_lm(run.checkpoints / "best") if export == "best" else module.model
-        training = {"steps": steps, "weights": export, "monitor": module.monitor, **checkpoint.best}
-        provenance = {
-            **identity,
-            "training": training,
-            "runtime": facts,
-            "software": software(),
-            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        }
-        save_lm(run.export, model, provenance, settings.export_dtype)
-    return run.export
+    if not run.last.exists() and not run.finished:
+        return True
+    before = run.lengths()[-1] or steps
+    if steps < before:
+        raise RunError(
+            f"{run.path} is a run of {before} steps, not of {steps}: they can be raised only. "
+            "Choose another run=..., or overwrite=true to discard it."
+        )
+    if steps > before and not run.last.exists():
+        raise RunError(
+            f"{run.export} was trained for {before} steps and left no checkpoints/last.ckpt to continue to "
+            f"{steps} from (trainer.checkpoint_every). Choose another run=..., or overwrite=true."
+        )
+    return steps > before or not run.finished

@@ -93,7 +93,10 @@ class VocoderModule(L.LightningModule):
         optimizers: Any = self.optimizers()  # the two of `configure_optimizers`
         optimiser, critic = optimizers
         assert batch.wave is not None
-        wave = self.vocoder(acoustic_frames(batch), torch.randn_like(batch.wave))
+        # From the step, so that a resumed run hears the noise of one that was not stopped.
+        steps = torch.Generator().manual_seed(self.global_step)
+        noise = torch.randn(batch.wave.shape, generator=steps).to(batch.wave)
+        wave = self.vocoder(acoustic_frames(batch), noise)
         terms = {"spectral": spectral_loss(wave, batch.wave)}
         terms["mel"] = (normalise(log_mel(wave)) - normalise(log_mel(batch.wave))).abs().mean()
         loss = terms["spectral"] + terms["mel"]

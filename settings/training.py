@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning_modules.distill import Objective
 from lightning_modules.optim import OptimizerSettings
-from lightning_modules.running import TrainerSettings
+from lightning_modules.trainer_settings import TrainerSettings
 from mamtra.backbone.sizes import BackboneSizes
 
 

@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -32,11 +30,15 @@ from filelock import FileLock, Timeout
 
 from eval.store.files import InputError, read_json, sha256_json, write_json, write_text
 from eval.store.manifest import REPOSITORY, git_state
+from lightning_modules.slurm import Step
+from lightning_modules.stopping import Interrupted
 from mamtra.backbone.layer_plan import LayerPlan, plan_letters
 from studies.grid_table import STUDENT, Row, progress, table
+from studies.tasks_of_step import run, tell
 
 STARTED_S = time.time()
 ERROR_LINES = 3
+TRAIN = "train"
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def stages(
             f"run={_quoted(folder / 'run')}",
         )
         script = str(REPOSITORY / "train.py")
-        found.append(Stage("train", (script, *kept, *chosen, "hydra.mode=RUN")))
+        found.append(Stage(TRAIN, (script, *kept, *chosen, "hydra.mode=RUN")))
     where = (f"models={{{STUDENT}: {_quoted(model)}}}", f"out={_quoted(folder / 'eval')}")
     script = str(REPOSITORY / "evaluate.py")
     more = (f"seed_index={cell.seed}", *_as_overrides(evaluation))
@@ -159,7 +161,9 @@ def check_version(grid: Path, mix: bool) -> None:
     write_json(grid / "grid.json", {"versions": [*known["versions"], found]})
 
 
-def run_cell(grid: Path, cell: Cell, stages: Sequence[Stage], total: int | None) -> str:
+def run_cell(
+    grid: Path, cell: Cell, stages: Sequence[Stage], total: int | None, step: Step | None = None
+) -> str:
     """Do the cell's work unless it is done or another runner is at it.
 
     A work that failed before this runner started is tried again.
@@ -167,9 +171,10 @@ def run_cell(grid: Path, cell: Cell, stages: Sequence[Stage], total: int | None)
     Args:
         stages: commands in order; the first that fails ends the work.
         total: number of cells of the whole sweep, when known, for the progress line.
+        step: of SLURM, whose other tasks `join` the training; this is the first of them.
 
     Returns:
-        "done", "failed", or "busy" when another runner holds it.
+        "done", "failed", or "busy" when another runner holds it. Raises Interrupted when it was asked to stop.
     """
     folder = grid / "works" / cell.work
     folder.mkdir(parents=True, exist_ok=True)
@@ -179,11 +184,14 @@ def run_cell(grid: Path, cell: Cell, stages: Sequence[Stage], total: int | None)
             known = read_json(folder / "result.json")
             if not known or (known["status"] == "failed" and known["ended_s"] < STARTED_S):
                 print(f"{cell.name}: {cell.work} -> {folder / 'log.txt'}", flush=True)
+                tell(folder, step, trains=stages[0].name == TRAIN)
                 known = _work(folder, stages)
                 write_json(folder / "result.json", known)
             status = known["status"]
     except Timeout:
         status = "busy"
+    finally:
+        tell(folder, step, trains=False, ended=True)
     print(f"{cell.name}: {status}; {progress(_write_table(grid), total)}", flush=True)
     return status
 
@@ -196,11 +204,10 @@ def _work(folder: Path, stages: Sequence[Stage]) -> dict[str, Any]:
             started_s = time.time()
             log.write(f"$ python {' '.join(stage.argv)}\n")
             log.flush()
-            command = [sys.executable, *stage.argv]
-            code = subprocess.run(
-                command, stdout=log, stderr=subprocess.STDOUT, check=False
-            ).returncode
+            code, stop = run(stage.argv, log)
             result[f"{stage.name}_s"] = round(time.time() - started_s, 1)
+            if stop is not None:
+                raise Interrupted(f"{folder.name}: stopped in {stage.name}", stop)
             if code in (130, -2):
                 raise KeyboardInterrupt
             if code:

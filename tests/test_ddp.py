@@ -26,6 +26,7 @@ RUN = (
 )
 
 
+OVERWRITE_S = 1800  # a hang is what the test is for
 TWO = ("trainer.devices=2", "trainer.strategy=ddp")
 
 
@@ -55,6 +56,25 @@ def test_two_processes_have_the_losses_of_one_with_the_same_global_batch(tiny_wo
     # Another division of the same data is another training: the test can fail.
     other = train(tiny_world, tmp_path / "other")
     assert (one["loss"] - other["loss"]).abs().max() > 1e-3
+
+
+@pytest.mark.slow
+def test_torchrun_overwrites_a_finished_run_and_a_rank_may_have_nothing_to_validate(
+    tiny_world, tmp_path
+):
+    """The first process discards what the second may find complete; one batch is validated by two ranks."""
+    short = ("steps=4", "trainer.val_every=2", "batch.max_tokens=2000")
+    one = train(tiny_world, tmp_path / "one", *short, "trainer.accumulate=2")
+    folder = tmp_path / "two"
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    for more in ("seed=1", "overwrite=true"):
+        words = [*torchrun, *command(tiny_world, folder, *short, *TWO, more)[1:]]
+        done = subprocess.run(
+            words, cwd=tmp_path, capture_output=True, text=True, timeout=OVERWRITE_S
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    two = pd.read_csv(folder / "metrics.csv")
+    pd.testing.assert_frame_equal(curves(one), curves(two), rtol=0, atol=1e-5)
 
 
 def stop_after(step: int, words: list[str], folder: Path) -> str:

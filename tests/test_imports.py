@@ -13,12 +13,12 @@ TOP = ("train", "evaluate", "tasks", "importance", "settings")  # which no packa
 ALLOWED = {
     "mamtra": ("mamtra",),
     "mamtra.text": (),
-    "mamtra.speech": (),
+    "mamtra.speech": ("mamtra.weights_file",),
     "mamtra.backbone": (),
-    "mamtra.lm": ("mamtra.backbone",),
-    "mamtra.transfer": ("mamtra.lm", "mamtra.backbone"),
+    "mamtra.lm": ("mamtra.backbone", "mamtra.weights_file"),
+    "mamtra.transfer": ("mamtra.lm", "mamtra.backbone", "mamtra.weights_file"),
     "lightning_modules": ("mamtra",),
-    "data": ("mamtra.text", "mamtra.speech", "mamtra.lm.sequence"),
+    "data": ("mamtra.text", "mamtra.speech", "mamtra.lm.sequence", "mamtra.weights_file"),
     # store <- testset <- synthesis, scoring <- analysis <- report, listening <- stages <- studies.
     "eval": ("mamtra",),
     "eval.store": (),
@@ -41,7 +41,7 @@ ALLOWED = {
         "eval.store",
         "eval.metrics",
     ),
-    "studies": ("eval", "mamtra"),
+    "studies": ("eval", "mamtra", "lightning_modules.slurm", "lightning_modules.stopping"),
 }
 
 

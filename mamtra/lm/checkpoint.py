@@ -3,18 +3,18 @@
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from mamtra.backbone.sizes import BackboneSizes
 from mamtra.lm.speech_lm import SpeechLM, keep_wide
+from mamtra.weights_file import save_tensors
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
@@ -60,10 +60,10 @@ def save_lm(
             raise ValueError(f"tensor {name} is not finite in {dtype}; nothing was written")
         tensors[name] = stored
     folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    scratch = folder.parent / f".{folder.name}.{os.getpid()}.{secrets.token_hex(4)}"
+    scratch.mkdir()
     try:
-        scratch.chmod(0o755)
-        save_file(tensors, str(scratch / WEIGHTS), metadata={"format": "pt"})
+        save_tensors(tensors, scratch / WEIGHTS, {"format": "pt"})
         description["sha256"] = _sha256(scratch / WEIGHTS)
         (scratch / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
         if folder.exists():

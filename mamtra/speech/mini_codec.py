@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from mamtra.speech.base import Original
 from mamtra.speech.codec import FRAMES_PER_TOKEN, CodecNetwork
@@ -19,6 +19,7 @@ from mamtra.speech.features import HOP, SAMPLE_RATE_HZ, log_mel, normalise
 from mamtra.speech.speaker import SpeakerEncoder
 from mamtra.speech.streaming import WholeSentence
 from mamtra.speech.vocoder import Vocoder
+from mamtra.weights_file import save_tensors
 
 SAMPLES_PER_TOKEN = FRAMES_PER_TOKEN * HOP
 WEIGHTS, SIZES = "codec.safetensors", "codec.json"
@@ -97,7 +98,7 @@ def save_codec(
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: t.half().contiguous() for name, t in codec.state_dict().items()}
-    save_file(tensors, folder / (WEIGHTS + ".partial"))
+    save_tensors(tensors, folder / (WEIGHTS + ".partial"))
     os.replace(folder / (WEIGHTS + ".partial"), folder / WEIGHTS)
     about = json.dumps({"sizes": sizes, "text": text, "provenance": provenance}, indent=1)
     (folder / (SIZES + ".partial")).write_text(about)

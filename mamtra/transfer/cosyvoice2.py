@@ -11,20 +11,19 @@ The 151,936-way text head is never computed: the logits of a speech model are th
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from mamtra.backbone.layer_plan import MAMBA, LayerPlan, layer_plan
 from mamtra.backbone.sizes import BackboneSizes
 from mamtra.lm.checkpoint import CheckpointError, refuse_pointer
 from mamtra.lm.speech_lm import SpeechLM
+from mamtra.weights_file import save_tensors
 
 # Qwen2-0.5B's geometry and CosyVoice 2's vocabularies.
 SIZES = BackboneSizes(
@@ -70,16 +69,15 @@ def write_upstream(model: SpeechLM, folder: str | Path) -> Path:
             mamba[name] = tensor.contiguous()
         else:
             upstream |= _to_upstream(name, tensor, model.sizes)
-    handle, scratch = tempfile.mkstemp(dir=folder, suffix=".partial")
-    os.close(handle)
+    scratch = folder / f".{os.getpid()}.partial"
     try:
         torch.save(upstream, scratch)
         os.replace(scratch, folder / LLM_FILE)
         # An all-attention model has no tensor for it, but its plan belongs with the folder all the same.
-        save_file(mamba, scratch, metadata={"format": "pt", "plan": json.dumps(model.plan)})
+        save_tensors(mamba, scratch, {"format": "pt", "plan": json.dumps(model.plan)})
         os.replace(scratch, folder / MAMBA_FILE)
     finally:
-        Path(scratch).unlink(missing_ok=True)
+        scratch.unlink(missing_ok=True)
     return folder
 
 

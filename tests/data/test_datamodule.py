@@ -1,4 +1,5 @@
 import random
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -131,3 +132,16 @@ def test_epochs_are_counted_in_batches_of_a_rank(rows, tmp_path):
     assert names == sorted(row["utterance"] for row in rows if row["split"] == "train")
     assert two > one and module.count_steps(2, 2, 1) <= two / 2 + 1
     assert module.count_steps(2, 1, 2) == module.count_steps(2, 2, 1)
+
+
+@pytest.mark.parametrize("world", [1, 2, 7, 40])
+def test_any_number_of_ranks_validates_every_utterance_once(world, module, rows):
+    names, per_rank = [], []
+    for rank in range(world):
+        module.trainer = SimpleNamespace(global_rank=rank, world_size=world)
+        batches = list(module.val_dataloader())
+        per_rank.append(len(batches))
+        names += [name for b in batches for row in b.utterances for name in row.split("+")]
+    assert sorted(names) == sorted(r["utterance"] for r in rows if r["split"] == "valid")
+    # Nobody is left out: a rank without a batch would not take part in what all do together.
+    assert min(per_rank) >= 1

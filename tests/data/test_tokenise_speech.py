@@ -1,6 +1,7 @@
 """LibriTTS to tokens: what is kept, what is dropped and why, sharding and resuming."""
 
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -96,6 +97,25 @@ def test_shards_together_are_the_whole(corpus, tmp_path, capsys):
     tokenise(wanted, Counting(), alone)
     assert finish(wanted, alone) == both
     assert (alone / "tokens.parquet").read_bytes() == (out / "tokens.parquet").read_bytes()
+
+
+def test_two_shards_that_end_together_both_write_the_table(corpus, tmp_path, monkeypatch):
+    """The second ends, as another process, while the first is writing."""
+    wanted, out = scan(corpus, SUBSETS), tmp_path / "out"
+    tokenise(wanted, Counting(), out)
+    write, during = pd.DataFrame.to_parquet, []
+
+    def slow(frame, path, **options):
+        write(frame, path, **options)
+        if not during:
+            during.append(path)
+            monkeypatch.setattr(os, "getpid", lambda: 1)
+            finish(wanted, out)
+            monkeypatch.undo()
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", slow)
+    assert finish(wanted, out)
+    assert during and [path.name for path in out.glob("*partial*")] == []
 
 
 def test_a_killed_run_goes_on_where_it_stopped(corpus, tmp_path, monkeypatch):

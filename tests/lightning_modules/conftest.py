@@ -10,11 +10,12 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from data.datamodule import TokenDataModule
-from lightning_modules import running
+from lightning_modules import fit as fit_module
+from lightning_modules.fit import fit
 from lightning_modules.optim import OptimizerSettings
 from lightning_modules.run_folder import RunFolder
-from lightning_modules.running import TrainerSettings, fit
 from lightning_modules.teacher import TeacherModule
+from lightning_modules.trainer_settings import TrainerSettings
 from mamtra.backbone.sizes import BackboneSizes
 from mamtra.lm.speech_lm import SpeechLM
 from mamtra.text.characters import CharacterTokenizer
@@ -85,6 +86,7 @@ TRAINER = TrainerSettings(
     log_every=1,
     checkpoint_every=1000,
     checkpoint_minutes=100.0,
+    keep=(),
     nonfinite_limit=3,
     export="last",
     export_dtype="fp32",
@@ -124,11 +126,11 @@ def callback(monkeypatch):
     """Adds a callback to the trainer that fit() builds."""
 
     def add(extra: Callback) -> None:
-        real = running.lightning.Trainer
+        real = fit_module.lightning.Trainer
 
         def trainer(**settings):
             return real(**{**settings, "callbacks": [extra, *settings["callbacks"]]})
 
-        monkeypatch.setattr(running.lightning, "Trainer", trainer)
+        monkeypatch.setattr(fit_module.lightning, "Trainer", trainer)
 
     return add

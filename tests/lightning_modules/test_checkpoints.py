@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -10,8 +11,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch.testing import assert_close
 
-from lightning_modules.callbacks import Interrupted
 from lightning_modules.run_folder import RunError, RunFolder
+from lightning_modules.stopping import Interrupted
 from mamtra.lm.checkpoint import load_lm
 
 STEPS = 14
@@ -22,13 +23,14 @@ EPOCHS = [4, 5]
 class SignalAt(Callback):
     """Sends this process a signal during step `step` (counted from 1), once."""
 
-    def __init__(self, step):
-        self.step = step
+    def __init__(self, step, number=signal.SIGINT, times=1):
+        self.step, self.number, self.times = step, number, times
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if trainer.global_step == self.step - 1:
             self.step = 0
-            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(self.times):
+                os.kill(os.getpid(), self.number)
 
 
 def curves(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -171,6 +173,68 @@ def test_a_run_killed_before_its_export_only_exports(export, teacher, train, tmp
         assert torch.equal(value, exported[name])
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+def test_the_signals_of_schedulers_save_however_often_they_come(
+    number, teacher, train, callback, tmp_path
+):
+    run = RunFolder(tmp_path / "run", "teacher")
+    callback(SignalAt(3, number, times=3))
+    with pytest.raises(Interrupted, match="stopped after step 3; saved") as stop:
+        train(teacher(), run, 6)
+    assert run.saved_step() == 3 and stop.value.number == number
+
+
+def test_a_second_ctrl_c_does_not_wait(teacher, train, callback, tmp_path):
+    run = RunFolder(tmp_path / "run", "teacher")
+    callback(SignalAt(3, times=2))
+    # Lightning ends the process on KeyboardInterrupt.
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        train(teacher(), run, 6)
+    assert run.saved_step() is None
+
+
+@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
+def test_another_accumulation_counts_on_where_the_run_stands(
+    first, then, teacher, train, callback, tmp_path
+):
+    """Steps 4 and 8 are validated, and every step has its batches, after three steps of `first` batches."""
+    run = RunFolder(tmp_path / "run", "teacher")
+    callback(SignalAt(3))
+    with pytest.raises(Interrupted):
+        train(teacher(), run, 9, accumulate=first)
+    metrics = train(teacher(), run, 9, accumulate=then)
+    assert list(metrics["step"][metrics["val_ce"].notna()]) == [4, 8, 9]
+    assert list(metrics["step"][metrics["loss"].notna()]) == list(range(1, 10))
+
+
+def test_a_folder_is_trained_in_by_one_process_at_a_time(tmp_path):
+    run = RunFolder(tmp_path / "run", "teacher")
+    with run.lock():
+        mine = rf"run is being trained by process {os.getpid()} on "
+        with pytest.raises(RunError, match=mine), run.lock():
+            pass
+        assert (run.path / "lock.json").exists(), "the one that is refused leaves it"
+    with run.lock():
+        pass
+
+
+def test_a_checkpoint_is_looked_at_by_its_header(tmp_path):
+    run = RunFolder(tmp_path / "run", "teacher")
+    run.checkpoints.mkdir(parents=True)
+    state = {"w": torch.zeros(16, 1 << 18)}  # 16.8 MB
+    torch.save(
+        {"state_dict": state, "loops": {}, "optimizer_states": [], "global_step": 4}, run.last
+    )
+
+    def bytes_read() -> int:
+        lines = Path("/proc/self/io").read_text().splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith("rchar")))
+
+    before = bytes_read()
+    assert run.saved_step() == 4
+    assert bytes_read() - before < 1e6 < run.last.stat().st_size
+
+
 def test_signal_handlers_are_put_back(teacher, train, callback, tmp_path):
     before = signal.getsignal(signal.SIGINT)
     train(teacher(), RunFolder(tmp_path / "done", "teacher"), 2)
@@ -203,7 +267,9 @@ def test_run_folder_refuses_another_run(tmp_path):
     tokens.write_text("2")
     with pytest.raises(RunError, match=r"input_sha256\.tokens"):
         run.check(settings, inputs, overwrite=False)
-    run.check({"steps": 6}, inputs, overwrite=True)
+    identity = run.check({"steps": 6}, inputs, overwrite=True)
+    assert run.last.exists(), "looking is not discarding"
+    run.claim(identity, discard=True)
     assert not run.last.exists()
     with pytest.raises(FileNotFoundError, match="absent does not exist"):
         run.check(settings, {"tokens": tmp_path / "absent"}, overwrite=False)

@@ -1,14 +1,19 @@
 """Real Lightning training of tiny models on CPU: guarding, logging, exporting."""
 
 import json
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
+from torch.utils.data import DataLoader
 
-from lightning_modules.callbacks import Interrupted, NonFiniteLossError
+from data.datamodule import TokenDataModule
+from lightning_modules.callbacks import NonFiniteLossError
 from lightning_modules.run_folder import RunFolder
 from lightning_modules.running import clear_errors
+from lightning_modules.stopping import Interrupted
 from mamtra.lm.checkpoint import load_lm
 
 
@@ -91,3 +96,18 @@ def test_clear_errors(capsys, monkeypatch):
         raise ValueError("unknown ratio")
     with pytest.raises(KeyError), clear_errors():
         raise KeyError("a bug keeps its traceback")
+
+
+def test_a_batch_of_no_utterances_changes_no_validation(teacher, train, tmp_path, monkeypatch):
+    """What a rank validates that has no batch of its own: it only waits with the others."""
+    expected = train(teacher(), RunFolder(tmp_path / "one", "teacher"), 2, val_every=2)
+    loader = TokenDataModule.val_dataloader
+
+    def with_another(self):
+        idle = [replace(batch, utterances=()) for batch in loader(self)][:1]
+        return DataLoader([*loader(self), *idle], batch_size=None)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(TokenDataModule, "val_dataloader", with_another)
+    found = train(teacher(), RunFolder(tmp_path / "two", "teacher"), 2, val_every=2)
+    names = ["val_ce", "val_accuracy"]
+    pd.testing.assert_frame_equal(found[names], expected[names], rtol=1e-6)

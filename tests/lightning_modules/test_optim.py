@@ -68,7 +68,7 @@ def test_cosine_with_warmup():
 
 
 def test_recipes():
-    constant = OptimizerSettings("adam_constant", 1e-5, (0.9, 0.999), 0.3, 0, None)
+    constant = OptimizerSettings("adam_constant", 1e-5, (0.9, 0.999), 0.0, 0, None)
     optimizer, schedule = build_optimizer(nn.Linear(2, 2), 10, constant)
     assert type(optimizer) is torch.optim.Adam
     for _ in range(5):
@@ -80,3 +80,18 @@ def test_recipes():
     assert type(optimizer) is torch.optim.AdamW
     with pytest.raises(ValueError, match="adamw_cosine, adam_constant"):
         replace(constant, recipe="sgd")
+
+
+def test_what_a_recipe_is_told_it_does_or_refuses():
+    constant = OptimizerSettings("adam_constant", 1e-5, (0.9, 0.999), 0.0, 4, None)
+    _, schedule = build_optimizer(nn.Linear(2, 2), 10, constant)
+    factors = []
+    for _ in range(6):
+        factors.append(schedule.get_last_lr()[0] / 1e-5)
+        schedule.optimizer.step()
+        schedule.step()
+    assert factors == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 1.0])
+    with pytest.raises(
+        ValueError, match=r"optimizer\.weight_decay=0\.1: recipe adam_constant has none"
+    ):
+        replace(constant, weight_decay=0.1)

@@ -1,6 +1,7 @@
 """Saving and loading: equality, precision, atomicity, and every kind of damage by name."""
 
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -163,3 +164,13 @@ def test_wrong_descriptions_name_the_file(folder, change, text):
     path.write_text("{")
     with pytest.raises(CheckpointError, match="not readable as JSON"):
         load_lm(folder)
+
+
+def test_others_may_read_a_model_as_the_umask_says(model, tmp_path):
+    before = os.umask(0o022)
+    try:
+        folder = save_lm(tmp_path / "shared", model, {})
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (folder, *folder.iterdir())}
+    assert modes == {"shared": 0o755, WEIGHTS: 0o644, DESCRIPTION: 0o644}

@@ -1,0 +1,149 @@
+"""One training with Lightning, from its callbacks to the exported model."""
+
+import logging
+import platform
+import subprocess
+import time
+import warnings
+from collections.abc import Mapping
+from contextlib import nullcontext
+from importlib.metadata import version
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import lightning
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.pytorch.callbacks import Callback
+
+from lightning_modules.base import LanguageModelModule
+from lightning_modules.callbacks import MetricsLog, NonFiniteGuard, StepSeed
+from lightning_modules.checkpoints import KeptSteps, RunCheckpoint
+from lightning_modules.console import say
+from lightning_modules.ranks import cluster_environment
+from lightning_modules.run_folder import RunFolder
+from lightning_modules.slurm import first_process
+from lightning_modules.trainer_settings import TrainerSettings
+from mamtra.backbone.ssd import backend
+from mamtra.lm.checkpoint import load_lm, save_lm
+from mamtra.lm.speech_lm import SpeechLM
+
+PACKAGES = ("torch", "lightning", "safetensors", "numpy")
+
+
+def software() -> dict[str, str]:
+    """Versions of what made a model: git commit (with "-dirty"), Python and the packages that
+    matter."""
+    root = Path(__file__).parent
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        git = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+        commit = git.stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # not a git checkout, e.g. an unpacked archive
+        commit = "unknown"
+    return {"git": commit, "python": platform.python_version(), **{p: version(p) for p in PACKAGES}}
+
+
+def quiet_lightning() -> None:
+    """Leaves out what Lightning says on every run: advertisements and advice that does not apply
+    here."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    # One process reads a corpus that is in memory: workers would only copy it.
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*LeafSpec.*")
+    # `cluster_environment` chooses, on login nodes and in jobs of one process too.
+    warnings.filterwarnings("ignore", ".*`srun` command is available.*")
+
+
+def fit(
+    module: LanguageModelModule,
+    datamodule: Any,
+    run: RunFolder,
+    identity: Mapping[str, Any],
+    *,
+    steps: int,
+    seed: int,
+    settings: TrainerSettings,
+    kept: Mapping[int, str] = MappingProxyType({}),
+    overwrite: bool = False,
+) -> Path:
+    """Trains `module.model` to `steps` in `run`, from its last checkpoint if it has one.
+
+    `kept`: names of the steps whose models are exported to <run>/kept. `overwrite`: discards an earlier
+    run. Returns the exported folder. Raises RunError for a broken checkpoint or a folder in which another
+    process trains, NonFiniteLossError, Interrupted.
+    """
+    environment = cluster_environment(settings.devices, settings.nodes)
+    first = first_process()
+    with run.lock() if first else nullcontext():
+        if first:
+            run.claim(identity, steps, overwrite)
+        # The other processes do not wait for the first: what it discards, they must not read.
+        resume_path = None if overwrite else run.resume_path()
+        every = (settings.checkpoint_every, settings.checkpoint_minutes)
+        checkpoint = RunCheckpoint(run.checkpoints, *every, module.monitor)
+
+        def save(folder: Path, model: SpeechLM, about: Mapping[str, Any]) -> None:
+            """A model and where it comes from."""
+            provenance = {
+                **identity,
+                "training": {"steps": steps, **about},
+                "runtime": facts,
+                "software": software(),
+                "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            }
+            save_lm(folder, model, provenance, settings.export_dtype)
+
+        def keep(step: int, model: SpeechLM) -> None:
+            save(run.kept / kept[step], model, {"weights": "last", "step": step})
+
+        callbacks = [
+            StepSeed(seed),
+            NonFiniteGuard(settings.nonfinite_limit, run.last),
+            MetricsLog(run.path / "metrics.csv", settings.log_every, module.metric_names),
+            KeptSteps(kept, keep),
+            checkpoint,
+        ]
+        trainer = _trainer(settings, steps, run, callbacks, environment)
+        device = trainer.strategy.root_device
+        facts = {"device": device.type, "precision": settings.precision, "ssd": backend(device)}
+        say(f"training on {facts['device']}, {facts['precision']}, ssd {facts['ssd']}")
+        trainer.fit(module, datamodule, ckpt_path=resume_path, weights_only=True)
+        if trainer.is_global_zero:
+            export = settings.export
+            model = load_lm(run.checkpoints / "best") if export == "best" else module.model
+            about = {"weights": export, "monitor": module.monitor, **checkpoint.best}
+            lengths = run.lengths()
+            save(run.export, model, about | ({"lengths": lengths} if len(lengths) > 1 else {}))
+    return run.export
+
+
+def _trainer(
+    settings: TrainerSettings,
+    steps: int,
+    run: RunFolder,
+    callbacks: list[Callback],
+    environment: ClusterEnvironment,
+) -> lightning.Trainer:
+    """Lightning's trainer; what it would do on its own is off."""
+    quiet_lightning()
+    return lightning.Trainer(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.nodes,
+        strategy=settings.strategy,
+        precision=settings.precision,  # type: ignore[arg-type]  # a string of the configuration
+        max_steps=steps,
+        gradient_clip_val=settings.grad_clip,
+        accumulate_grad_batches=settings.accumulate,
+        val_check_interval=settings.val_every * settings.accumulate,  # counted in batches
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=run.checkpoints,  # where no hpc_ckpt file of another program lies
+        plugins=[environment],
+        callbacks=callbacks,
+    )
