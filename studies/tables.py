@@ -46,6 +46,7 @@ BLOCKS: Mapping[str, Block] = {
     "exactness": partial(measured.group_table, group="exactness"),
     "pipeline": partial(measured.group_list, group="pipeline"),
     "cosyvoice2": partial(measured.group_list, group="cosyvoice2"),
+    "export": partial(measured.group_table, group="export"),
 }
 VALUES: Mapping[str, Callable[[Sources, str], str]] = {
     "grid": grid.grid_values,

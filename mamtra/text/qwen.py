@@ -57,6 +57,11 @@ class QwenTokenizer:
                 "this is another tokenizer"
             )
 
+    @property
+    def library(self) -> Any:
+        """transformers' tokenizer behind this one."""
+        return self._tokenizer
+
     def encode(self, text: str) -> list[int]:
         """Ids of `text` as it stands. Raises ValueError for a text without tokens."""
         ids = self._tokenizer([text])["input_ids"][0]
