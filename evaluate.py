@@ -94,5 +94,5 @@ if __name__ == "__main__":
             print(help_of(stage_of(GIVEN)) if asked else __doc__)
             sys.exit(0)
         check_keys(GIVEN)
-    sys.argv[1:] = split_literals(GIVEN)[0]
+        sys.argv[1:] = split_literals(GIVEN)[0]
     main()

@@ -53,6 +53,33 @@ def test_lists_names_and_null_are_read():
     assert settings_of("device=[cuda:0,cuda:1]").only_device == "cuda:0"
 
 
+def test_names_and_folders_of_lists_have_any_character_in_quotes():
+    odd = "/w/My TTS [v2], it's \u00a0“new”\u200b # 1 ${HOME}"
+    quoted = '"' + odd + '"'
+    s = settings_of(f'wavs={{x: {quoted}, "b, [c]": /y}}', f"models=[{quoted}, 007]")
+    assert s.wavs == {"x": odd, "b, [c]": "/y"} and s.models == [odd, "007"]
+    assert settings_of("wavs=[hifi] out/wavs").wavs == "[hifi] out/wavs"
+    assert settings_of("stage=report", f"systems=[{quoted}]").systems == [odd]
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        (
+            "wavs=[/a [v2]/x, b]",
+            r"wavs=\[/a \[v2\]/x, b\]: .*write wavs=\[a, b\] or .* around what",
+        ),
+        ("wavs=[hifi] and [lofi]", "around what has brackets"),
+        ("models={a:b}", "an entry is empty"),
+        ("models={a: x, a: y}", "a name is there twice"),
+        ("asr=[[a], b]", "a list itself"),
+    ],
+)
+def test_a_list_that_is_none_is_told_with_what_to_write(argument, message):
+    with pytest.raises(InputError, match=message):
+        split_literals([argument])
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_composes_and_its_help_has_every_key_with_the_meaning_of_it(stage):
     needed = {"ratings": ["ratings=x"]}.get(stage, [])
