@@ -1,0 +1,32 @@
+"""The house: short files, few of them side by side in eval/, and a room that a newcomer finds by its name."""
+
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LINES = 300
+
+
+def python_files() -> list[str]:
+    """Paths of the repository's own files: those of git where there is one, else all outside hidden folders."""
+    listed = subprocess.run(
+        ["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if listed.returncode == 0 and listed.stdout:
+        return [name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+    found = (path.relative_to(ROOT) for path in ROOT.rglob("*.py"))
+    return [str(path) for path in found if not any(part.startswith(".") for part in path.parts)]
+
+
+def test_no_file_is_long():
+    lengths = {name: len((ROOT / name).read_text().splitlines()) for name in python_files()}
+    assert len(lengths) > 300
+    assert {name: n for name, n in lengths.items() if n > LINES} == {}
+
+
+def test_few_files_lie_directly_in_eval_and_metrics_have_their_room():
+    files = sorted(path.name for path in (ROOT / "eval").glob("*.py") if path.stem != "__init__")
+    assert len(files) <= 6, files
+    rooms = {path.name for path in (ROOT / "eval").iterdir() if (path / "__init__.py").is_file()}
+    assert {"metrics", "store", "synthesis", "scoring", "analysis", "report"} <= rooms
+    assert (ROOT / "eval/metrics/registry.py").is_file()
