@@ -2,6 +2,9 @@
 
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+
+from tests.conftest import pytest_terminal_summary
 
 ROOT = Path(__file__).parents[1]
 LINES = 300
@@ -30,3 +33,16 @@ def test_few_files_lie_directly_in_eval_and_metrics_have_their_room():
     rooms = {path.name for path in (ROOT / "eval").iterdir() if (path / "__init__.py").is_file()}
     assert {"metrics", "store", "synthesis", "scoring", "analysis", "report"} <= rooms
     assert (ROOT / "eval/metrics/registry.py").is_file()
+
+
+def test_the_last_lines_name_what_skipped_tests_were_missing():
+    lines: list[str] = []
+    reasons = [("a.py", 3, "Skipped: no browser"), ("b.py", 9, "Skipped: no browser"), "needs CUDA"]
+    pytest_terminal_summary(
+        SimpleNamespace(
+            stats={"skipped": [SimpleNamespace(longrepr=reason) for reason in reasons]},
+            section=lines.append,
+            write_line=lines.append,
+        )
+    )
+    assert lines == ["skipped: 3", "   2  no browser", "   1  needs CUDA"]
