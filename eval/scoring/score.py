@@ -62,7 +62,9 @@ def score(
     try:
         with progress_bar(console) as bar:
             prompts = f"{escape(name)}: prompts"
-            scorers.prepare(items, lambda these: bar.track(these, description=prompts))
+            scorers.prepare(
+                items, lambda these: bar.track(these, description=prompts) if these else ()
+            )
         for label in scorers.setup.recognisers:
             transcribe_ahead(mine, wavs, scorers, label, name, console)
         with progress_bar(console) as bar:
