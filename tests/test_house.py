@@ -1,5 +1,6 @@
 """The house: short files, few of them side by side in eval/, and a room that a newcomer finds by its name."""
 
+import ast
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,3 +47,22 @@ def test_the_last_lines_name_what_skipped_tests_were_missing():
         )
     )
     assert lines == ["skipped: 3", "   2  no browser", "   1  needs CUDA"]
+
+
+def test_what_comes_from_data_is_never_markup_of_the_console():
+    """`console.print(f"...")` needs markup=False, or `escape` around each of its values."""
+    found = []
+    for name in python_files():
+        for node in ast.walk(ast.parse((ROOT / name).read_text())):
+            if not (
+                isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args
+            ):
+                continue
+            where, text = ast.unparse(node.func).lower(), node.args[0]
+            if not where.endswith("console.print") or not isinstance(text, ast.JoinedStr):
+                continue
+            values = [part.value for part in text.values if isinstance(part, ast.FormattedValue)]
+            escaped = all(ast.unparse(value).startswith("escape(") for value in values)
+            plain = any(ast.unparse(keyword) == "markup=False" for keyword in node.keywords)
+            found += [] if escaped or plain else [f"{name}:{node.lineno}"]
+    assert found == []

@@ -129,10 +129,8 @@ def transcribe_ahead(
             except Unavailable:
                 raise
             except Exception as error:
-                reason = escape(f"{type(error).__name__}: {error}")
-                console.print(
-                    f"[yellow]{escape(name)}: {len(part)} clips are read one by one[/]: {reason}"
-                )
+                text = f"{name}: {len(part)} clips are read one by one: {type(error).__name__}: {error}"
+                console.print(text, style="yellow", markup=False)
             else:
                 for sha256, text in zip(part, texts, strict=True):
                     scorers.cache.put(asr.key, sha256, text)
