@@ -57,9 +57,10 @@ test: check
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow
 
-## Tests of the numbers alone, for other thread counts: make test-numerics OMP_NUM_THREADS=4.
+## Tests of the numbers alone, wherever a network computes, for other thread counts: make test-numerics OMP_NUM_THREADS=4.
 test-numerics: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow" tests/mamtra tests/lightning_modules
+	$(BIN)/python -m pytest -m "not slow" tests/mamtra tests/lightning_modules tests/data tests/eval/metrics \
+	    tests/eval/test_pipeline.py tests/test_assets.py
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ python evaluate.py stage=<stage> --help shows the keys of a stage. Names, paths 
 passes them, commas, quotes and brackets too; only {name: folder} and [a, b] are read as such.
 """
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,26 +32,29 @@ GIVEN = sys.argv[1:]  # before Hydra sees them
 
 
 def in_processes(s: Systems, devices: list[str], console: Console) -> int:
-    """The work of one command, or of its shard, shared among one process per device; the worst exit code."""
+    """The work of one command, or of its shard, shared among one process per device; the worst exit code.
+
+    They end with this one, whatever ends it but SIGKILL.
+    """
     index, count = parse_shard(s.shard)
     s.out.mkdir(parents=True, exist_ok=True)
     given = [a for a in GIVEN if not a.startswith(("device=", "shard="))]
     running = []
-    for i, device in enumerate(devices):
-        shard = f"{index + count * i}/{count * len(devices)}"
-        log = s.out / f"shard-{shard.replace('/', 'of')}.log"
-        more = [f"device={device}", f"shard={shard}"]
-        with log.open("w") as stream:
-            command = [sys.executable, str(Path(__file__).resolve()), *given, *more]
-            process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
-        console.print(f"{device}: shard {shard} -> {log}", markup=False, soft_wrap=True)
-        running.append((process, log))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
+        for i, device in enumerate(devices):
+            shard = f"{index + count * i}/{count * len(devices)}"
+            log = s.out / f"shard-{shard.replace('/', 'of')}.log"
+            more = [f"device={device}", f"shard={shard}"]
+            with log.open("w") as stream:
+                command = [sys.executable, str(Path(__file__).resolve()), *given, *more]
+                process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
+            console.print(f"{device}: shard {shard} -> {log}", markup=False, soft_wrap=True)
+            running.append((process, log))
         codes = [process.wait() for process, _ in running]
-    except KeyboardInterrupt:
+    finally:
         for process, _ in running:
             process.terminate()
-        raise
     for code, (_, log) in zip(codes, running, strict=True):
         if code:
             lines = log.read_text().strip().splitlines()
@@ -94,5 +98,5 @@ if __name__ == "__main__":
             print(help_of(stage_of(GIVEN)) if asked else __doc__)
             sys.exit(0)
         check_keys(GIVEN)
-    sys.argv[1:] = split_literals(GIVEN)[0]
+        sys.argv[1:] = split_literals(GIVEN)[0]
     main()

@@ -138,7 +138,7 @@ def kl(s: KlSettings, own: Mapping[str, Any], teacher: SpeechLM) -> Found:
     for layer in (None, *range(teacher.sizes.n_layers)):
         name = "all-mamba" if layer is None else f"layer-{layer:02d}"
         run = RunFolder(s.out / "kl" / name, "student")
-        CONSOLE.print(f"{name} -> {run.path}", soft_wrap=True)
+        CONSOLE.print(f"{name} -> {run.path}", soft_wrap=True, markup=False)
         student = restored(s, own, teacher.cpu(), layer, run)  # the trainer moves both
         divergence.append(kl_samples(teacher.to(s.device), student.to(s.device), batches))
     without, *restoring = divergence
@@ -226,7 +226,8 @@ def main(config: DictConfig) -> None:
     scores.save(path)
     plot_scores(scores, path.with_suffix(".svg"))
     CONSOLE.print(score_table(scores))
-    CONSOLE.print(f"-> {path}\n-> {path.with_suffix('.svg')}", soft_wrap=True)
+    written = f"-> {path}\n-> {path.with_suffix('.svg')}"
+    CONSOLE.print(written, soft_wrap=True, markup=False)
 
 
 if __name__ == "__main__":

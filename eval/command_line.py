@@ -31,27 +31,61 @@ LITERAL = (
     *("results", "ratings", "key", "asr", "speaker", "mos"),
     *("testset.meta", "testset.tokens", "system.codec"),
 )
-LISTS = ("wavs", "asr", "models")  # of which [a, b] and {name: folder} are read as such
-READ_BY_HYDRA = re.compile(r"""null|[\[{].*|'.*'|".*"|""", re.DOTALL)
+# Of these, what is whole in [] or {} is a list or {name: folder} in YAML.
+LISTS = ("wavs", "asr", "models", "systems")
+LIST = re.compile(r"\[.*\]|\{.*\}", re.DOTALL)
+READ_BY_HYDRA = re.compile(r"""null|'.*'|".*"|""", re.DOTALL)
+Value = str | list[str] | dict[str, str]
 
 
-def split_literals(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """(what Hydra reads, free text by key). Hydra's grammar would break at commas, quotes and brackets."""
-    kept, literal = [], {}
+def split_literals(arguments: Sequence[str]) -> tuple[list[str], dict[str, Value]]:
+    """(what Hydra reads, text and lists of text by key). Hydra would break at commas, quotes and brackets.
+
+    Raises InputError for a list that is none, or has a name twice.
+    """
+    kept: list[str] = []
+    literal: dict[str, Value] = {}
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        read = READ_BY_HYDRA.fullmatch(value) and (value[:1] not in ("[", "{") or name in LISTS)
-        if equals and name in LITERAL and not read:
+        if equals and name in LISTS and LIST.fullmatch(value):
+            literal[name] = _list_of(name, value)
+        elif equals and name in LITERAL and not READ_BY_HYDRA.fullmatch(value):
             literal[name] = value
         else:
             kept.append(argument)
     return kept, literal
 
 
-def put_literals(config: DictConfig, literal: Mapping[str, str]) -> None:
-    """Set free text in a composed configuration; `${` is text there too."""
+def put_literals(config: DictConfig, literal: Mapping[str, Value]) -> None:
+    """Set text in a composed configuration; `${` is text there too."""
+
+    def plain(text: str) -> str:
+        return text.replace("${", r"\${")
+
     for name, value in literal.items():
-        OmegaConf.update(config, name, value.replace("${", r"\${"))
+        if isinstance(value, dict):
+            config[name] = {key: plain(text) for key, text in value.items()}
+        elif isinstance(value, list):
+            config[name] = [plain(text) for text in value]
+        else:
+            OmegaConf.update(config, name, plain(value))
+
+
+def _list_of(name: str, value: str) -> list[str] | dict[str, str]:
+    """The texts of a list or mapping, which YAML would take for numbers and dates, too."""
+    how = f'{name}=[a, b] or {name}={{name: a}}, with "" around what has brackets, commas, quotes or #'
+    try:
+        node = yaml.compose(value, Loader=yaml.BaseLoader)
+        found = yaml.load(value, Loader=yaml.BaseLoader)
+    except yaml.YAMLError as error:
+        reason = str(getattr(error, "problem", None) or error).splitlines()[0]
+        raise InputError(f"{name}={value}: {reason}; write {how}") from error
+    texts = list(found.values()) if isinstance(found, dict) else found
+    if not all(isinstance(text, str) and text for text in texts):
+        raise InputError(f"{name}={value}: an entry is empty or a list itself; write {how}")
+    if len(node.value) > len(found):
+        raise InputError(f"{name}={value}: a name is there twice")
+    return found
 
 
 def parts_of(stage: str) -> dict[str, str]:

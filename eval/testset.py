@@ -76,7 +76,10 @@ def read_meta(
         # Not splitlines: a text may hold U+2028.
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
-        raise InputError(f"no such test set: {path}") from None
+        raise InputError(
+            f"no such test set: {path}; docs/paper_scale.md says where the public ones are, and "
+            "testset.meta=<file> testset.tokens=null names one of yours"
+        ) from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:

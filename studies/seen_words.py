@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from eval.analysis.statistics import Interval, rate_interval
@@ -108,13 +109,14 @@ def report(results: Path, tokens: Path, console: Console) -> list[WordRates]:
         table.add_column(column, justify="left" if column == "system" else "right")
     for one in rates:
         times = "–" if one.ratio is None else f"{one.ratio:.2f}"
-        table.add_row(one.system, _text(one.seen), _text(one.unseen), times)
+        table.add_row(escape(one.system), _text(one.seen), _text(one.unseen), times)
     console.print(table)
-    console.print(f"{rates[0].seen_words} seen and {rates[0].unseen_words} unseen words")
+    words = f"{rates[0].seen_words} seen and {rates[0].unseen_words} unseen words"
+    console.print(words, markup=False)
     flat = pd.json_normalize([asdict(one) | {"ratio": one.ratio} for one in rates], sep="_")
     out = results / "seen_words.csv"
     write_text(out, flat.to_csv(index=False))
-    console.print(f"-> {out}")
+    console.print(f"-> {out}", markup=False, soft_wrap=True)
     return rates
 
 

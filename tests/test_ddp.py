@@ -52,7 +52,8 @@ def test_two_processes_have_the_losses_of_one_with_the_same_global_batch(tiny_wo
     one = train(tiny_world, tmp_path / "one", "trainer.accumulate=2")
     two = train(tiny_world, tmp_path / "two", *TWO)
     assert one["loss"].notna().sum() == STEPS
-    pd.testing.assert_frame_equal(curves(one), curves(two), rtol=0, atol=1e-5)
+    # The file has six digits of a value, and two orders of summation may round the last one otherwise.
+    pd.testing.assert_frame_equal(curves(one), curves(two), rtol=1e-5, atol=1e-5)
     # Another division of the same data is another training: the test can fail.
     other = train(tiny_world, tmp_path / "other")
     assert (one["loss"] - other["loss"]).abs().max() > 1e-3
@@ -101,6 +102,7 @@ def test_two_processes_stopped_and_continued_end_like_two_that_were_not(tiny_wor
     saved = torch.load(parts / "checkpoints/last.ckpt", weights_only=True)
     assert saved["global_step"] == stopped_at and not (parts / "student").exists()
     resumed = train(tiny_world, parts, *TWO)
+    # The same sums in the same order: what is left is how a value is printed and read.
     pd.testing.assert_frame_equal(curves(whole), curves(resumed), rtol=0, atol=1e-6)
     first, second = (
         load_file(run / "student/model.safetensors") for run in (tmp_path / "whole", parts)

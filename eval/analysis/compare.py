@@ -49,7 +49,7 @@ def compare(
     for table in console_tables(*tables):
         console.print(table)
     for name in ("compare.csv", "compare.md", "lengths.csv"):
-        console.print(f"-> {results / name}", soft_wrap=True)
+        console.print(f"-> {results / name}", soft_wrap=True, markup=False)
     return found
 
 

@@ -90,7 +90,8 @@ def terminal_columns(lines: Sequence[Line]) -> list[tuple[str, Text]]:
 def caption(lines: Sequence[Line]) -> str:
     """Of how many utterances and voices the numbers are, and what the marks mean."""
     sizes = dict.fromkeys(
-        f"{line.n_expected} utterances of {line.n_voices} voice{'s'[: line.n_voices > 1]}"
+        f"{line.n_expected} utterance{'s'[: line.n_expected > 1]} of {line.n_voices} "
+        f"voice{'s'[: line.n_voices > 1]}"
         for line in lines
     )
     parts = [" and ".join(sizes), "[95 % intervals over voices]"]

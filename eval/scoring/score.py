@@ -62,7 +62,9 @@ def score(
     try:
         with progress_bar(console) as bar:
             prompts = f"{escape(name)}: prompts"
-            scorers.prepare(items, lambda these: bar.track(these, description=prompts))
+            scorers.prepare(
+                items, lambda these: bar.track(these, description=prompts) if these else ()
+            )
         for label in scorers.setup.recognisers:
             transcribe_ahead(mine, wavs, scorers, label, name, console)
         with progress_bar(console) as bar:
@@ -127,10 +129,8 @@ def transcribe_ahead(
             except Unavailable:
                 raise
             except Exception as error:
-                reason = escape(f"{type(error).__name__}: {error}")
-                console.print(
-                    f"[yellow]{escape(name)}: {len(part)} clips are read one by one[/]: {reason}"
-                )
+                text = f"{name}: {len(part)} clips are read one by one: {type(error).__name__}: {error}"
+                console.print(text, style="yellow", markup=False)
             else:
                 for sha256, text in zip(part, texts, strict=True):
                     scorers.cache.put(asr.key, sha256, text)

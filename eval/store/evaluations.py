@@ -60,6 +60,14 @@ def read_evaluation(folder: Path, names: Sequence[str] | None = None) -> list[Ev
     Raises:
         InputError: no evaluation there, no such system, or one that is not ready, with the reason.
     """
+    found = _scored(folder, names)
+    if not found:
+        raise InputError(f"{folder}: nothing scored yet; run stage=score first")
+    return found
+
+
+def _scored(folder: Path, names: Sequence[str] | None = None) -> list[Evaluated]:
+    """As `read_evaluation`; [] where nothing is scored yet."""
     store = Store(folder, create=False)
     try:
         scored = store.scored_systems()
@@ -69,8 +77,6 @@ def read_evaluation(folder: Path, names: Sequence[str] | None = None) -> list[Ev
                 raise InputError(
                     f"{folder}: {name!r} is not scored yet (scored: {known}); run stage=score first"
                 )
-        if not scored:
-            raise InputError(f"{folder}: nothing scored yet; run stage=score first")
         return [_evaluated(store, name) for name in names or scored]
     finally:
         store.close()
@@ -78,6 +84,8 @@ def read_evaluation(folder: Path, names: Sequence[str] | None = None) -> list[Ev
 
 def find_evaluations(results: Path) -> list[Evaluated]:
     """Every scored system below `results`, by name and seed; those of a grid's works by their cells.
+
+    A store that has no scores, as stage=synthesize leaves one, is no evaluation yet.
 
     Raises:
         InputError: nothing there, an evaluation that is not ready, results of an older version, or two
@@ -91,7 +99,7 @@ def find_evaluations(results: Path) -> list[Evaluated]:
             )
     found: dict[tuple, Evaluated] = {}
     for path in sorted(results.rglob(FILE)):
-        for one in _named(read_evaluation(path.parent), path.parent):
+        for one in _named(_scored(path.parent), path.parent):
             key = (one.name, one.seed, *one.rules)
             if key in found:
                 raise InputError(

@@ -145,7 +145,8 @@ def main() -> None:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("stopped; run the same command to go on")
-    console.print(f"{count} evaluations; the old files are no longer read and may be deleted")
+    text = f"{count} evaluations; the old files are no longer read and may be deleted"
+    console.print(text, markup=False)
 
 
 if __name__ == "__main__":

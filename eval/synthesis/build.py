@@ -128,7 +128,7 @@ def build_systems(
         voicer: Voicer
         own_items = tuple(items)
         if path in (RECORDINGS, CODEC):
-            voicer = Recordings() if path == RECORDINGS else Resynthesis(codec_folder)
+            voicer = Recordings() if path == RECORDINGS else Resynthesis(codec_folder, device)
             own_items = with_recording(items)
         else:
             parts = (Path(path), codec_folder, seed_index, sampling, device, batch)

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 from rich.console import Console
+from rich.markup import escape
 from torch.nn import functional as F
 
 from eval.console import progress_bar
@@ -110,7 +111,7 @@ def cross_entropy(
     tokenizer = tokenizer or CharacterTokenizer()
     totals, n_tokens = [], 0
     with progress_bar(console) as bar:
-        task = bar.add_task(f"{name}: cross-entropy", total=2 * len(rows))
+        task = bar.add_task(f"{escape(name)}: cross-entropy", total=2 * len(rows))
         for variant in variants:
             triples = [
                 target_sequence(row, text, tokenizer, model.speech_vocab)

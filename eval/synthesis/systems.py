@@ -111,12 +111,13 @@ class Resynthesis:
     """Recording -> tokens -> waveform in the prompt's voice: the ceiling that the codec sets."""
 
     codec_folder: Path
+    device: str
     batch: int = 1
 
     @cached_property
     def codec(self) -> SpeechCodec:
         try:
-            return system_of(self.codec_folder).load_codec(self.codec_folder, "cpu")
+            return system_of(self.codec_folder).load_codec(self.codec_folder, self.device)
         except ValueError as error:
             raise InputError(str(error)) from error
 

@@ -97,13 +97,13 @@ def run(world, these, asr=None, rows=None, profile="seedtts", detector=None, sha
     return score_with(world, these, scorers, rows, shard), scorers
 
 
-def score_with(world, these, scorers, rows=None, shard=(0, 1)) -> list[dict]:
+def score_with(world, these, scorers, rows=None, shard=(0, 1), console=None) -> list[dict]:
     """Rows of system "s" by these scorers."""
     store = Store(world / "out")
     store.put_system("s", RECIPE, {"kind": "wavs", "source": str(world / "out/wavs")})
     if rows:
         store.put_speech("s", RECIPE, [{"utterance": name, **row} for name, row in rows.items()])
-    options = {"name": "s", "console": Console(quiet=True), "shard": shard}
+    options = {"name": "s", "console": console or Console(quiet=True), "shard": shard}
     made = {"speech_recipe": RECIPE, "test_set": "list", "seed": 0}
     found = score(these, world / "out/wavs", store, scorers, **options, **made)
     store.close()

@@ -240,7 +240,9 @@ def test_cross_entropy_counts_the_targets_own_tokens_and_the_end(world, tmp_path
     result = cross_entropy(lm, held_out, name="m", console=QUIET)
     assert (result.n_tokens, result.n_utterances) == (7 + 1 + 3 + 1, 2)
     assert result.nats_per_token == pytest.approx(np.log(1003), abs=0.5)
-    alone = cross_entropy(lm, held_out, name="m", console=Console(quiet=True), max_tokens=1)
+    shown = Console(file=io.StringIO())
+    alone = cross_entropy(lm, held_out, name="[/m]", console=shown, max_tokens=1)
+    assert "[/m]: cross-entropy" in shown.file.getvalue()
     # fp32 sums of the same 12 logarithms in another order: some ulp of about 7 nats.
     assert alone.nats_per_token == pytest.approx(result.nats_per_token, rel=1e-6)
     assert all(i != j for i, j in enumerate(derangement(50, 3)))

@@ -111,7 +111,7 @@ def test_all_faults_are_listed_at_once(folder):
 
 
 def test_missing_and_empty_lists(folder):
-    with pytest.raises(InputError, match="no such test set"):
+    with pytest.raises(InputError, match=r"no such test set: .*none\.lst; .* testset\.meta=<file>"):
         read_meta(folder / "none.lst")
     with pytest.raises(InputError, match="empty"):
         read_meta(write(folder, "\n"))

@@ -7,11 +7,11 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file
-from tests.lightning_modules.small_codec import NETWORK, VOCODER, fit, synthetic_corpus
 
 from data.codec_batches import CropBatches
 from lightning_modules import fit_codec as runs
 from lightning_modules.stopping import Interrupted
+from tests.lightning_modules.small_codec import NETWORK, VOCODER, fit, synthetic_corpus
 
 
 class SignalAt(Callback):

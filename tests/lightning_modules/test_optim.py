@@ -13,8 +13,6 @@ from lightning_modules.optim import (
 
 PARTS = ("gate_up", "down")
 
-PARTS = ("gate_up", "down")
-
 
 def names_of(model, groups):
     names = {id(p): name for name, p in model.named_parameters()}

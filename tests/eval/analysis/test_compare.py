@@ -44,13 +44,22 @@ def drawn(seed: int, rate: float) -> list[int]:
 def compared(tmp_path, monkeypatch):
     """compared(evaluations, margin) -> ({(system, measure): comparison}, what was printed)."""
 
-    def run(systems, margin=0.005, baseline="teacher"):
+    def run(systems, margin=0.005, baseline="teacher", results=tmp_path):
         monkeypatch.setattr(stage, "find_evaluations", lambda results: systems)
         console = Console(file=io.StringIO(), width=250)
-        found = compare(tmp_path, baseline, console, margin)
+        found = compare(results, baseline, console, margin)
         return {(one.system, one.measure.name): one for one in found}, console.file.getvalue()  # type: ignore[attr-defined]
 
     return run
+
+
+def test_brackets_in_folders_and_names_are_text(compared, tmp_path):
+    """Of a console's markup a tag disappears, and a closing one without its opening raises."""
+    names, results = ("[bold]teacher[/]", "[/x] it's"), tmp_path / "r [hifi] [/b]"
+    systems = [scored(name, drawn(n, 0.05)) for n, name in enumerate(names)]
+    _, printed = compared(systems, baseline=names[0], results=results)
+    assert f"-> {results}/compare.csv" in printed
+    assert all(name in printed for name in names)
 
 
 def test_equal_systems_and_a_planted_difference(compared, tmp_path):

@@ -94,6 +94,7 @@ def test_the_caption_warns_of_few_voices(lines):
     text = caption(few)
     assert "60 utterances of 1 voice and 60 utterances of 4 voices" in text
     assert "one voice" in text and "only 4 voices" in text and "settled" not in text
+    assert caption([leaderboard_line("s", {}, rows()[:1])]).startswith("1 utterance of 1 voice;")
 
 
 def test_details_are_not_in_the_table_and_the_terminal_has_points(lines):

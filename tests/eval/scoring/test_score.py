@@ -1,11 +1,13 @@
 """Scoring with counting stand-ins for the metric models: statuses, caching, isolation of faults."""
 
+import io
 import sqlite3
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
+from rich.console import Console
 
 from eval.metrics.guard import SpeechDetector
 from eval.metrics.weights import Unavailable
@@ -17,6 +19,8 @@ from tests.eval.scored_world import (
     CountingASR,
     items,
     run,
+    score_with,
+    stand_ins,
     stored,
     tone,
 )
@@ -140,6 +144,9 @@ def test_a_list_without_prompts_has_no_similarity_and_no_fault(world):
     these = [replace(item, prompt_wav=None) for item in items(world)]
     rows, _ = run(world, these)
     assert {row["status"] for row in rows} == {"ok"} and rows[0]["sim_prompt"] is None
+    console = Console(record=True, width=200, file=io.StringIO())
+    score_with(world, these, stand_ins(world), console=console)
+    assert "s: prompts" not in console.export_text(), "nor a bar"
 
 
 def test_one_sample_and_sides_that_cancel_out_are_no_speech(world):

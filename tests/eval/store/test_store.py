@@ -67,6 +67,17 @@ def test_a_system_that_is_not_scored_is_named_with_those_that_are(tmp_path):
         read_evaluation(tmp_path, ["t"])
 
 
+def test_speech_that_is_not_scored_yet_hides_no_other_evaluation(tmp_path):
+    """stage=synthesize out=runs/eval/hello, and then a board of runs/eval."""
+    Store(tmp_path / "spoken").close()
+    with pytest.raises(InputError, match="holds no scores"):
+        find_evaluations(tmp_path)
+    with pytest.raises(InputError, match="nothing scored yet"):
+        read_evaluation(tmp_path / "spoken")
+    put_evaluation(tmp_path / "scored", "s", rows())
+    assert [one.name for one in find_evaluations(tmp_path)] == ["s"]
+
+
 def test_recipes_that_differ_are_told_by_their_keys():
     assert (
         differing({"asr": "a", "n": 1}, {"asr": "b", "n": 1, "m": 2})
