@@ -4,7 +4,6 @@ Which of the two runs is part of a result: `backend` says it for manifests, with
 tensor that goes without the kernel warns.
 """
 
-import importlib
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -16,14 +15,18 @@ from torch import Tensor
 from mamtra.backbone.elementwise import without_autocast
 from mamtra.backbone.ssd_reference import ssd_chunked
 
-PACKAGE, MODULE = "mamba_ssm", "mamba_ssm.ops.triton.ssd_combined"
+PACKAGE = "mamba_ssm"
 
 
 @cache
 def _fused() -> tuple[Callable[..., Any] | None, str]:
     """The kernel and an empty string, or None and why there is none."""
     try:
-        return importlib.import_module(MODULE).mamba_chunk_scan_combined, ""
+        from mamba_ssm.ops.triton.ssd_combined import (  # type: ignore[import-not-found]
+            mamba_chunk_scan_combined,
+        )
+
+        return mamba_chunk_scan_combined, ""
     except ModuleNotFoundError as error:
         if error.name == PACKAGE:
             return None, f"{PACKAGE} is not installed"

@@ -114,6 +114,14 @@ def test_wrong_shapes_are_named():
         ssd(x[:, :3], dt, a, b, c)
 
 
+class Absent:
+    """Finds that mamba_ssm is not installed, even where it is."""
+
+    def find_spec(self, name, path, target=None):
+        if name == "mamba_ssm":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
 @pytest.fixture
 def fresh_import():
     """Nothing known of the kernel before and after a test."""
@@ -140,7 +148,7 @@ def fresh_import():
 )
 def test_a_missing_or_broken_kernel_is_said(tmp_path, monkeypatch, fresh_import, source, said):
     if source is None:
-        monkeypatch.setitem(sys.modules, "mamba_ssm", None)
+        monkeypatch.setattr(sys, "meta_path", [Absent(), *sys.meta_path])
     else:
         (tmp_path / "mamba_ssm/ops/triton").mkdir(parents=True)
         (tmp_path / "mamba_ssm/ops/triton/ssd_combined.py").write_text(source)
