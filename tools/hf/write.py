@@ -154,9 +154,12 @@ def read_export(folder: Path) -> tuple[SpeechLM, dict[str, Any], bool]:
             f"{folder / CONFIG}: model_type {config.get('model_type')!r}, not {MODEL_TYPE}"
         )
     model = ours["model"]
-    sizes, plan = BackboneSizes(**model["sizes"]), tuple(model["plan"])
     tensors, aside = read_tensors(folder / WEIGHTS), read_tensors(folder / OURS_WEIGHTS)
-    lm = SpeechLM(sizes, plan, model["text_vocab"], model["speech_vocab"])
+    try:
+        sizes, plan = BackboneSizes(**model["sizes"]), tuple(model["plan"])
+        lm = SpeechLM(sizes, plan, model["text_vocab"], model["speech_vocab"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ExportError(f"{folder / OURS}: not the description of a model ({error})") from None
     try:
         stack = stack_from_granite(tensors, sizes, plan)
         table, head = tensors["model.embed_tokens.weight"], tensors["lm_head.weight"]
