@@ -6,9 +6,10 @@ inputs=ids: text and speech share one vocabulary, `generate` takes token ids. in
 speech, the prompt comes in as embeddings, which `embed.py` in the folder makes. Which to take: docs/serving.md.
 """
 
+import os
+import secrets
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from data.arguments import parse_arguments
@@ -44,9 +45,9 @@ def export(model: Path, codec: Path, out: Path, inputs: str = IDS) -> Path:
     check_inputs(lm.sizes, inputs)
     frontend = text_frontend(codec, lm.text_vocab)
     out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    scratch = out.parent / f".{out.name}.{os.getpid()}.{secrets.token_hex(4)}"
+    scratch.mkdir()
     try:
-        scratch.chmod(0o755)
         write_export(lm, description, frontend, scratch, inputs)
         scratch.replace(out)
     finally:

@@ -232,6 +232,8 @@ def test_weights_trained_further_come_back_in_fp32(exported, tmp_path):
             "'llama', not granite",
         ),
         (lambda home: (home / CONFIG).write_text("{"), "not readable as JSON"),
+        (lambda home: describe(home, weights=None), f"{OURS}: missing weights"),
+        (lambda home: describe(home, model={"sizes": {"d_model": 3}}), "not the description"),
         (lambda home: (home / WEIGHTS).unlink(), rf"{WEIGHTS}: no such file"),
         (lambda home: (home / WEIGHTS).write_bytes(b"x"), "not a safetensors file"),
         (lambda home: without(home, "model.layers.3.mamba.D"), r"layers\.3\.mamba\.D' is missing"),
@@ -243,6 +245,12 @@ def test_what_is_no_export_is_refused(exported, tmp_path, spoil, why):
     with pytest.raises(ExportError, match=why):
         import_hf.import_hf(home, tmp_path / "back")
     assert not (tmp_path / "back").exists()
+
+
+def describe(home, **changes):
+    found = json.loads((home / OURS).read_text()) | changes
+    kept = {key: value for key, value in found.items() if value is not None}
+    (home / OURS).write_text(json.dumps(kept))
 
 
 def without(home, name):

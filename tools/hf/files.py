@@ -43,10 +43,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_ours(folder: Path) -> dict[str, Any]:
-    """`mamtra.json`. Raises ExportError when it is missing or of another format."""
+    """`mamtra.json`. Raises ExportError when it is missing, of another format, or not whole."""
     found = read_json(folder / OURS)
     if found.get("format") != FORMAT:
         raise ExportError(f"{folder / OURS}: format {found.get('format')!r}, not {FORMAT}")
+    if missing := sorted({"inputs", "text_ids", "weights", "model"} - found.keys()):
+        raise ExportError(f"{folder / OURS}: missing {', '.join(missing)}")
     return found
 
 

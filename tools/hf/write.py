@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from mamtra.backbone.sizes import BackboneSizes
@@ -22,6 +21,7 @@ from mamtra.transfer.granite import (
     stack_from_granite,
     stack_to_granite,
 )
+from mamtra.weights_file import save_tensors
 from tools.hf.card import card
 from tools.hf.files import (
     CARD,
@@ -154,9 +154,12 @@ def read_export(folder: Path) -> tuple[SpeechLM, dict[str, Any], bool]:
             f"{folder / CONFIG}: model_type {config.get('model_type')!r}, not {MODEL_TYPE}"
         )
     model = ours["model"]
-    sizes, plan = BackboneSizes(**model["sizes"]), tuple(model["plan"])
     tensors, aside = read_tensors(folder / WEIGHTS), read_tensors(folder / OURS_WEIGHTS)
-    lm = SpeechLM(sizes, plan, model["text_vocab"], model["speech_vocab"])
+    try:
+        sizes, plan = BackboneSizes(**model["sizes"]), tuple(model["plan"])
+        lm = SpeechLM(sizes, plan, model["text_vocab"], model["speech_vocab"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ExportError(f"{folder / OURS}: not the description of a model ({error})") from None
     try:
         stack = stack_from_granite(tensors, sizes, plan)
         table, head = tensors["model.embed_tokens.weight"], tensors["lm_head.weight"]
@@ -178,8 +181,7 @@ def read_export(folder: Path) -> tuple[SpeechLM, dict[str, Any], bool]:
 
 def _save(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
     whole = {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
-    save_file(whole, str(path), metadata={"format": "pt", **metadata})
-    path.chmod(0o644)  # safetensors writes for the owner alone
+    save_tensors(whole, path, {"format": "pt", **metadata})
 
 
 def _dump(content: Mapping[str, Any], path: Path) -> None:
