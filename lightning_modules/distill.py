@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_modules.base import LanguageModelModule
 from lightning_modules.objectives import embedding_loss, logit_losses
@@ -83,6 +83,18 @@ class DistillModule(LanguageModelModule):
         # In a tuple, so that nn.Module does not register it as a submodule.
         self._teacher = (teacher.eval().requires_grad_(False),)
         student.train()
+        for part in self._outside_the_loss():
+            part.requires_grad_(
+                False
+            )  # ranks wait for the gradient of every parameter that has one
+
+    def _outside_the_loss(self) -> list[nn.Module]:
+        """The student's parts that no term of the objective depends on."""
+        aim, student = self.objective, self.model
+        if aim.ce or aim.logits:
+            return []
+        behind = {"all_layers": [student.backbone.norm], "input_embed": [student.backbone]}
+        return [student.llm_decoder, *behind.get(aim.embedding, [])]
 
     @property
     def teacher(self) -> SpeechLM:

@@ -16,6 +16,8 @@ from torch.utils.data import DataLoader
 
 from lightning_modules.checkpoints import SaveWhenStopped
 from lightning_modules.codec import CodecModule
+from lightning_modules.fit import quiet_lightning
+from lightning_modules.ranks import cluster_environment
 from lightning_modules.vocoder import VocoderModule
 from mamtra.speech.batch import CodecBatch
 from mamtra.speech.codec import CodecNetwork
@@ -53,7 +55,8 @@ def _fit(
     accelerator: str,
 ) -> None:
     """Trains to `steps`, continuing from `<run>/checkpoints/last.ckpt` when it is there."""
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    quiet_lightning()
+    warnings.filterwarnings("ignore", ".*exists and is not empty.*")  # a run that is continued
     last = run / "checkpoints" / "last.ckpt"
     resume = str(last) if last.exists() else None
     if resume:
@@ -73,7 +76,8 @@ def _fit(
         enable_model_summary=False,
         logger=CSVLogger(run, name="", version="log"),
         log_every_n_steps=25,
-        default_root_dir=run,
+        default_root_dir=run / "checkpoints",  # where no hpc_ckpt file of another program lies
+        plugins=[cluster_environment(devices=1, nodes=1)],
         callbacks=[
             PrintProgress(20),
             # One last.ckpt: of two writers, a counted one would leave the other's to be resumed from.

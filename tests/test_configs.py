@@ -139,3 +139,13 @@ def test_paths_move_together():
 def test_an_unknown_cell_lists_the_valid_ones(override, listed):
     with pytest.raises(HydraException, match=listed):
         resolved("experiment=mini_distill", override)
+
+
+@pytest.mark.parametrize(("launcher", "gpus"), [("slurm", 4), ("slurm_cpu", None)])
+def test_a_cell_on_slurm_has_a_task_for_each_device(launcher, gpus):
+    devices = ("trainer.devices=4", "trainer.nodes=2", f"hydra/launcher={launcher}")
+    overrides = ["experiment=cosyvoice2_explore", *devices]
+    config = compose("train", overrides=overrides, return_hydra_config=True)
+    job = config.hydra.launcher
+    assert (job.nodes, job.tasks_per_node, job.gpus_per_node) == (2, 4, gpus)
+    assert job.additional_parameters.requeue is True and "SlurmLauncher" in job._target_

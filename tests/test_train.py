@@ -82,8 +82,10 @@ def test_distil_reuse_refuse_overwrite(train, tmp_path):
     before = (folder / "student/model.safetensors").stat().st_mtime_ns
     assert "is complete" in train(*cell)
     assert (folder / "student/model.safetensors").stat().st_mtime_ns == before
-    with pytest.raises(SystemExit, match=r"settings\.steps: 3 -> 2.*overwrite=true"):
+    with pytest.raises(SystemExit, match=r"run of 3 steps, not of 2: .*overwrite=true"):
         train(*cell, "steps=2")
+    with pytest.raises(SystemExit, match=r"settings\.seed: 0 -> 1.*overwrite=true"):
+        train(*cell, "seed=1")
     train(*cell, "steps=2", "overwrite=true")
     assert pd.read_csv(folder / "metrics.csv")["step"].max() == 2
 
@@ -106,6 +108,10 @@ def test_a_teacher_trains_from_scratch(train, tmp_path):
         ("trainer.export_dtype=fp8", "fp32, bf16, fp16"),
         ("task=sing", "codec, vocoder, teacher, layerwise, distill, cell"),
         ("steps=null", "steps=null needs epochs="),
+        ("epochs=2", "steps=3 and epochs=2: one of them has to be null"),
+        ("optimizer.recipe=adam_constant", r"optimizer\.weight_decay=0\.05: recipe adam_constant"),
+        ("trainer.keep=[9]", r"trainer\.keep: step-9 is not among the 3 steps"),
+        ("trainer.nodes=2", r"trainer\.nodes=2 needs a process for each device"),
         ("text=runes", "unknown text frontend 'runes'; valid: characters, phonemes, qwen"),
         ("+batch.size=3", r"unknown setting batch.size \(valid: max_tokens, "),
         ("paths.teacher=nowhere", "nowhere does not exist"),

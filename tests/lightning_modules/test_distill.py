@@ -221,3 +221,19 @@ def test_fresh_parameters_get_their_own_learning_rate(distill, train, tmp_path):
 def test_objective_rejects(changes, match):
     with pytest.raises(ValueError, match=match):
         Objective(**{**FULL, **changes})
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [{}, {"ce": 0.0}, {"ce": 0.0, "logits": 0.0}],
+)
+@pytest.mark.parametrize("embedding", ["last_hidden", "all_layers", "input_embed"])
+def test_every_parameter_that_is_trained_gets_a_gradient(weights, embedding, distill, batch):
+    """Ranks wait for each: a part outside the loss would end a run of several devices."""
+    module = distill(**weights, embedding=embedding)
+    module.losses(batch)[0]["loss"].backward()
+    without = [
+        name for name, p in module.model.named_parameters() if p.requires_grad and p.grad is None
+    ]
+    assert without == []
+    assert any(p.requires_grad for p in module.model.parameters())
