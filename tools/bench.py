@@ -91,11 +91,11 @@ def models_of(like: str, folder: Path) -> dict[str, str]:
     return found
 
 
-def measure_table(table: Table, models: Path, out: Path, more: Mapping[str, str] = {}) -> None:
+def measure_table(table: Table, models: Path, out: Path, more: Mapping[str, str]) -> None:
     """Runs stage=efficiency for one table. `more` replaces settings of it. Errors as the stage's own."""
     named = ", ".join(f"{name}: {path}" for name, path in models_of(table.like, models).items())
     settings = {"models": f"{{{named}}}", "baseline": table.baseline, "out": str(out)}
-    words = [f"{key}={value}" for key, value in (settings | table.settings | more).items()]
+    words = [f"{key}={value}" for key, value in {**settings, **table.settings, **more}.items()]
     with initialize_config_dir(str(REPOSITORY / "configs"), version_base="1.3"):
         config = compose("evaluate", overrides=["stage=efficiency", *words])
     run_efficiency(typed_settings(Efficiency, config), Console())

@@ -45,20 +45,21 @@ def qwen2(lm: SpeechLM, text_head: bool) -> Any:
     from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding
 
     sizes = lm.sizes
-    config = Qwen2Config(
-        vocab_size=lm.text_vocab,
-        hidden_size=sizes.d_model,
-        intermediate_size=sizes.d_ff,
-        num_hidden_layers=sizes.n_layers,
-        num_attention_heads=sizes.n_heads,
-        num_key_value_heads=sizes.n_kv_heads,
-        head_dim=sizes.head_dim,
-        rms_norm_eps=sizes.norm_eps,
-        max_position_embeddings=32_768,
-        rope_parameters={"rope_type": "default", "rope_theta": sizes.rope_theta},
-        tie_word_embeddings=True,
-        attn_implementation="sdpa",
-    )
+    arguments: dict[str, Any] = {  # some of them are for its base class's **kwargs
+        "vocab_size": lm.text_vocab,
+        "hidden_size": sizes.d_model,
+        "intermediate_size": sizes.d_ff,
+        "num_hidden_layers": sizes.n_layers,
+        "num_attention_heads": sizes.n_heads,
+        "num_key_value_heads": sizes.n_kv_heads,
+        "head_dim": sizes.head_dim,
+        "rms_norm_eps": sizes.norm_eps,
+        "max_position_embeddings": 32_768,
+        "rope_parameters": {"rope_type": "default", "rope_theta": sizes.rope_theta},
+        "tie_word_embeddings": True,
+        "attn_implementation": "sdpa",
+    }
+    config = Qwen2Config(**arguments)
     with torch.device("meta"):
         model = (Qwen2ForCausalLM if text_head else Qwen2Model)(config).eval()
     inner: Any = model.model if text_head else model
