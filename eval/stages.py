@@ -41,7 +41,7 @@ from eval.settings import (
 )
 from eval.store.database import Store
 from eval.store.files import InputError, sha256_bytes, sha256_file
-from eval.store.manifest import run_facts
+from eval.store.manifest import check_device, run_facts
 from eval.synthesis.build import Names, System, build_systems, name_systems
 from eval.synthesis.cross_entropy import cross_entropy, read_held_out
 from eval.synthesis.model_voicer import ModelVoicer
@@ -118,6 +118,7 @@ class Evaluation:
     @classmethod
     def open(cls, s: Systems, console: Console) -> Evaluation:
         """Check everything that can be checked without a model. Raises InputError."""
+        check_device(s.only_device)
         items = items_of(s)
         parse_shard(s.shard)
         systems = systems_of(s, items, console)

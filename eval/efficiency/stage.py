@@ -27,7 +27,12 @@ from eval.efficiency.peers import NAMES as PEER_NAMES
 from eval.efficiency.peers import TimedPeer
 from eval.settings import Efficiency
 from eval.store.files import InputError, sha256_json, write_json, write_text
-from eval.store.manifest import device_description, git_state, package_versions
+from eval.store.manifest import (
+    check_device,
+    device_description,
+    git_state,
+    package_versions,
+)
 from eval.synthesis.model_voicer import check_model_folder
 from eval.synthesis.systems import CODEC, RECORDINGS
 from mamtra.backbone.layer_plan import MAMBA
@@ -40,7 +45,8 @@ FILE = "efficiency.json"
 
 
 def _check(s: Efficiency) -> None:
-    """Raise InputError unless the settings measure something."""
+    """Raise InputError unless the settings measure something, on a device that is there."""
+    check_device(s.device)
     if not s.contexts or min(s.contexts) < 2 + SPECIAL:
         raise InputError(
             f"contexts={s.contexts}: a list of lengths of at least {2 + SPECIAL} positions, "

@@ -17,6 +17,7 @@ from eval.metrics.weights import Unavailable
 from eval.settings import Metrics
 from eval.store.cache import Cache
 from eval.store.files import InputError
+from eval.store.manifest import check_device
 from eval.testset import Item
 
 
@@ -78,7 +79,8 @@ def scorers_of(settings: MetricSettings, cache: Path) -> Scorers:
 
 
 def load_scorers(s: Metrics, language: str, device: str) -> Scorers:
-    """As `scorers_of` for the settings of a stage."""
+    """As `scorers_of` for the settings of a stage, on a device that is there."""
+    check_device(device)
     settings = MetricSettings(
         language=language,
         profile=s.profile,

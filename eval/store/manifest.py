@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from eval.store.files import InputError
+
 PACKAGES = (
     "torch",
     "numpy",
@@ -51,6 +53,15 @@ def package_versions() -> dict[str, str | None]:
         except PackageNotFoundError:
             versions[name] = None
     return versions
+
+
+def check_device(device: str) -> None:
+    """Raise InputError for a device that PyTorch does not know, or that this machine does not have."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter: built without CUDA
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device={device}: {reason}; device=cpu always works") from error
 
 
 def device_description(device: str) -> dict[str, Any]:

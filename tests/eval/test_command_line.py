@@ -126,6 +126,14 @@ def test_metrics_are_checked_before_anything_is_said_or_stored(stage, monkeypatc
             work(s, Console(quiet=True))
 
 
+@pytest.mark.parametrize("stage", ["all", "synthesize", "score", "efficiency"])
+def test_a_device_that_is_not_there_is_one_line_before_any_work(stage, tmp_path):
+    s = settings_of(f"stage={stage}", "model=assets/mini/teacher", "device=gpu", f"out={tmp_path}")
+    with pytest.raises(InputError, match=r"device=gpu: .*; device=cpu always works"):
+        STAGES[stage][1](s, Console(quiet=True))
+    assert not list(tmp_path.iterdir())
+
+
 def test_processes_of_several_devices_end_with_the_one_that_started_them(tmp_path, monkeypatch):
     started = []
 
