@@ -133,7 +133,8 @@ def student(s: DistillSettings) -> Run:
     """The teacher with layers turned into Mamba layers, to be distilled from it."""
     source, tokens, lm, report = converted(s, tuple(trained_on(s).values()))
     options = (s.objective, s.optimizer, report.fresh_parameter_names)
-    return DistillModule(source, lm, *options, **asdict(s.memory)), tokens
+    memory = asdict(s.memory)
+    return DistillModule(source, lm, *options, on_policy=s.data.on_policy, **memory), tokens
 
 
 def layerwise(s: StudentSettings) -> Run:

@@ -30,8 +30,9 @@ from mamtra.lm.sequence import (
 
 
 class SequenceDataset(Dataset):
-    """Maps a `Draw` to its (ids, kinds, targets), its alignment targets (None without alignments),
-    each (T,), and its name. A bistream sequence has no alignment targets."""
+    """Maps a `Draw` to its (ids, kinds, targets), its alignment targets (None without alignments), each (T,),
+    how many speech tokens come before its last utterance, and its name. A bistream sequence has no alignment
+    targets."""
 
     def __init__(self, table: TokenTable, speech_vocab: int):
         self.table, self.speech_vocab = table, speech_vocab
@@ -41,9 +42,11 @@ class SequenceDataset(Dataset):
         text_ids = torch.cat([self.table.text_ids[i] for i in members])
         speech_ids = torch.cat([self.table.speech_ids[i] for i in members])
         name = "+".join(self.table.utterances[i] for i in members)
+        n_prompt = len(speech_ids) - len(self.table.speech_ids[members[-1]])
         if streams:
-            return build_bistream(text_ids, speech_ids, self.speech_vocab), None, name
-        return build_sequence(text_ids, speech_ids, self.speech_vocab), self._aligned(members), name
+            return build_bistream(text_ids, speech_ids, self.speech_vocab), None, n_prompt, name
+        sequence = build_sequence(text_ids, speech_ids, self.speech_vocab)
+        return sequence, self._aligned(members), n_prompt, name
 
     def _aligned(self, members: Members) -> Tensor | None:
         if self.table.alignments is None:
@@ -57,8 +60,9 @@ class SequenceDataset(Dataset):
 
 def collate_named(items: Sequence[tuple]) -> SequenceBatch:
     """Right-padded batch of dataset items."""
-    sequences, aligned, names = zip(*items, strict=True)
-    return collate(sequences, names, None if any(a is None for a in aligned) else aligned)
+    sequences, aligned, n_prompt, names = zip(*items, strict=True)
+    given = None if any(a is None for a in aligned) else aligned
+    return collate(sequences, names, given, n_prompt)
 
 
 def collate_uncounted(items: Sequence[tuple]) -> SequenceBatch:

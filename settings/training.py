@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from lightning_modules.distill import Objective
 from lightning_modules.optim import OptimizerSettings
+from lightning_modules.rollouts import OnPolicy
 from lightning_modules.trainer_settings import TrainerSettings
 from mamtra.backbone.sizes import BackboneSizes
 
@@ -120,9 +121,10 @@ class MemorySettings:
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Who says what a student learns from (configs/data): the token tables that are trained on."""
+    """Who says what a student learns from (configs/data): the token tables, and the student itself."""
 
     tables: tuple[Literal["recordings", "teacher_generated"], ...]
+    on_policy: OnPolicy
 
     def __post_init__(self) -> None:
         if not self.tables or len(set(self.tables)) < len(self.tables):

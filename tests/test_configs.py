@@ -116,7 +116,8 @@ def test_every_choice_of_data_is_valid(data):
     for experiment in ("mini_distill", "mini_grid", "cosyvoice2_explore"):
         plain = resolved(f"experiment={experiment}", f"data={data}")
         settings = typed(TASKS[plain["task"]].settings, plain).data
-        assert (settings.tables == ("recordings",)) == (data == "recordings")
+        assert (settings.tables == ("recordings",)) == (data in ("recordings", "on_policy"))
+        assert bool(settings.on_policy.share) == (data == "on_policy")
 
 
 @pytest.mark.parametrize(
@@ -130,6 +131,12 @@ def test_every_choice_of_data_is_valid(data):
 def test_data_that_is_none_is_refused(tables, message):
     plain = resolved("experiment=mini_distill", f"data.tables={tables}")
     with pytest.raises(SettingsError, match=message):
+        typed(TASKS["distill"].settings, plain)
+
+
+def test_a_share_that_is_none_is_refused():
+    plain = resolved("experiment=mini_distill", "data.on_policy.share=2")
+    with pytest.raises(SettingsError, match=r"on_policy\.share must be in"):
         typed(TASKS["distill"].settings, plain)
 
 

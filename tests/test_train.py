@@ -140,7 +140,7 @@ def test_what_the_teacher_said_is_trained_on_and_in_the_identity(train, assets, 
     train(*made)
     description = json.loads((run / "config.json").read_text())
     assert {"teacher_generated", "tokens", "teacher"} == description["input_sha256"].keys()
-    assert description["settings"]["data"] == {"tables": ["recordings", "teacher_generated"]}
+    assert description["settings"]["data"]["tables"] == ["recordings", "teacher_generated"]
     table.iloc[1:].to_parquet(said)
     with pytest.raises(SystemExit, match=r"input_sha256\.teacher_generated"):
         train(*made)

@@ -162,3 +162,11 @@ def test_another_table_is_trained_on_and_validation_stays(rows, tmp_path):
     joined = own.train_table.utterances + other.train_table.utterances
     assert both.train_table.utterances == joined
     assert own.valid_table.utterances == other.valid_table.utterances == both.valid_table.utterances
+
+
+def test_a_batch_says_what_comes_before_the_last_utterance(module, rows):
+    by_name = {row["utterance"]: len(row["tokens"]) for row in rows}
+    for batch in epoch(module):
+        for joined, n in zip(batch.utterances, batch.n_prompt.tolist(), strict=True):
+            assert n == sum(by_name[name] for name in joined.split("+")[:-1])
+        assert torch.equal(batch.to("cpu").n_prompt, batch.n_prompt)
