@@ -3,6 +3,7 @@
 What an utterance is judged by is measured on the recordings of the teacher's own token table, so that there is
 nothing to set. An utterance is left out for the first of these that applies:
 
+    failed   its logits became such that nothing could be drawn
     limit    the length limit ended it, not a stop token
     empty    it has no tokens
     loop     a phrase of up to a second is said more often in a row than in any recording
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 OK = "ok"
-REASONS = ("limit", "empty", "loop", "short", "long")
+REASONS = ("failed", "limit", "empty", "loop", "short", "long")
 LOOP_PHRASE = 25  # tokens: a second at 25 Hz
 MEASURED = 20_000  # recordings that are looked at, evenly spread
 
@@ -47,8 +48,10 @@ class Rule:
     shortest: float
     longest: float
 
-    def __call__(self, text_length: int, tokens: Sequence[int], hit_max: bool) -> str:
+    def __call__(self, text_length: int, tokens: Sequence[int], hit_max: bool, failed: bool) -> str:
         """OK, or the one of REASONS why an utterance of `text_length` text tokens is left out."""
+        if failed:
+            return "failed"
         if hit_max:
             return "limit"
         if not len(tokens):

@@ -101,29 +101,28 @@ def row_seed(utterance: str, seed: int) -> int:
 
 
 def _shard(rows: Sequence[Row], part: Path) -> None:
-    # Texts of one length end together, so that a batch carries few rows that are done.
     ids = [_reader.encode(row.text) for row in rows]
-    order = sorted(range(len(rows)), key=lambda i: (len(ids[i]), i))
-    said: dict[int, dict[str, Any]] = {}
-    for first in range(0, len(order), _speaking.batch):
-        batch = order[first : first + _speaking.batch]
-        seeds = [row_seed(rows[i].utterance, _speaking.seed) for i in batch]
-        results = generate_batch(
-            _teacher,
-            [[*_reader.encode(rows[i].prompt_text), *ids[i]] for i in batch],
-            [torch.from_numpy(rows[i].prompt_tokens.astype("int64")) for i in batch],
-            [torch.Generator().manual_seed(seed) for seed in seeds],
-            target_lengths=[len(ids[i]) for i in batch],
-            **system_of(_speaking.codec).sampling,  # type: ignore[arg-type]  # numbers
-        )
-        for i, result in zip(batch, results, strict=True):
-            said[i] = {
-                **{name: getattr(rows[i], name) for name in PLANNED},
-                "text_length": len(ids[i]),
-                "tokens": np.asarray(result.tokens, dtype="int16"),
-                "hit_max": result.hit_max,
-            }
-    _replace(part, pd.DataFrame([said[i] for i in range(len(rows))]))
+    seeds = [row_seed(row.utterance, _speaking.seed) for row in rows]
+    results = generate_batch(
+        _teacher,
+        [[*_reader.encode(row.prompt_text), *own] for row, own in zip(rows, ids, strict=True)],
+        [torch.from_numpy(row.prompt_tokens.astype("int64")) for row in rows],
+        [torch.Generator().manual_seed(seed) for seed in seeds],
+        target_lengths=[len(own) for own in ids],
+        rows=_speaking.batch,
+        **system_of(_speaking.codec).sampling,  # type: ignore[arg-type]  # numbers
+    )
+    said = [
+        {
+            **{name: getattr(row, name) for name in PLANNED},
+            "text_length": len(own),
+            "tokens": np.asarray(result.tokens, dtype="int16"),
+            "hit_max": result.hit_max,
+            "failed": result.failed,
+        }
+        for row, own, result in zip(rows, ids, results, strict=True)
+    ]
+    _replace(part, pd.DataFrame(said))
 
 
 def _replace(path: Path, table: pd.DataFrame) -> None:
@@ -189,8 +188,8 @@ def speak(
 
 def _finish(said: pd.DataFrame, rule: Rule, out: Path, counted: dict[str, Any]) -> dict[str, Any]:
     """Writes the rows that are fit to train on, and the report: how many, and how many not, and why."""
-    triples = zip(said["text_length"], said["tokens"], said["hit_max"], strict=True)
-    verdicts = [rule(*triple) for triple in triples]
+    judged = (said[name] for name in ("text_length", "tokens", "hit_max", "failed"))
+    verdicts = [rule(*row) for row in zip(*judged, strict=True)]
     kept = pd.DataFrame(said[[verdict == OK for verdict in verdicts]]).assign(split="train")
     if not len(kept):
         raise ValueError(f"no utterance is fit to train on: {dict(Counter(verdicts))}")

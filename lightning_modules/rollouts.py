@@ -92,8 +92,9 @@ def speak(student: SpeechLM, batch: SequenceBatch, longest: float) -> SequenceBa
     for text, prompt, said in zip(texts, prompts, results, strict=True):
         tokens = torch.tensor(said.tokens, dtype=torch.int64)
         row, kind = build_prompt(text, torch.cat((prompt, tokens)))
-        # At the length limit nothing was drawn from the last position.
-        last = IGNORE if said.hit_max else eos_id(student.speech_vocab)
+        # At the length limit, or where nothing could be drawn, the last position has no target.
+        cut = said.hit_max or said.failed
+        last = IGNORE if cut else eos_id(student.speech_vocab)
         drawn = torch.cat((tokens, torch.tensor([last])))
         before = torch.full((len(row) - len(drawn),), IGNORE)
         sequences.append((row, kind, torch.cat((before, drawn))))

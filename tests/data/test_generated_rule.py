@@ -33,7 +33,7 @@ def test_the_longest_run_of_a_phrase(tokens, runs):
 
 def test_recordings_are_fit_by_their_own_rule(rule):
     said = zip(TEXTS, RECORDINGS, strict=True)
-    assert [rule(text, tokens, False) for text, tokens in said] == [OK] * 5
+    assert [rule(text, tokens, False, False) for text, tokens in said] == [OK] * 5
     assert rule.most_repeats == 1 and rule.shortest < 1 < rule.longest
 
 
@@ -49,18 +49,22 @@ def test_recordings_are_fit_by_their_own_rule(rule):
     ],
 )
 def test_the_first_reason_that_applies(rule, tokens, hit_max, reason):
-    assert rule(10, tokens, hit_max) == reason
+    assert rule(10, tokens, hit_max, False) == reason
     assert reason in (*REASONS, OK)
+    assert rule(10, tokens, hit_max, True) == "failed"
 
 
 def test_length_is_judged_beside_the_text(rule):
-    assert rule(10, [*range(40)], False) == "long" and rule(20, [*range(40)], False) == OK
+    assert (
+        rule(10, [*range(40)], False, False) == "long"
+        and rule(20, [*range(40)], False, False) == OK
+    )
 
 
 def test_texts_of_one_length_are_a_rule_too():
     rule = measure([10, 10], [[1, 2, 3], [1, 2, 3, 4, 5]])
     assert rule.per_text == 0 and rule.start == 4
-    assert rule(99, [1, 2, 3, 4, 5, 6], False) == "long"
+    assert rule(99, [1, 2, 3, 4, 5, 6], False, False) == "long"
 
 
 @pytest.mark.parametrize(
