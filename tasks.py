@@ -1,7 +1,7 @@
 """What `train.py` can do, one function per task: builds from typed settings and runs."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -62,11 +62,18 @@ Build = Callable[[], Run]
 
 
 def token_data(
-    paths: Paths, text: str, codes: int, batch: BatchSettings, seed: int
+    paths: Paths,
+    text: str,
+    codes: int,
+    batch: BatchSettings,
+    seed: int,
+    train_paths: Sequence[Path] = (),
 ) -> TokenDataModule:
-    """The token table at `paths.tokens` for a model of `codes` speech codes."""
-    frontend = load_text(text, paths.cosyvoice2)
-    return TokenDataModule(paths.tokens, frontend, codes, seed=seed, **asdict(batch))
+    """The token table at `paths.tokens`, or `train_paths` to train on, for a model of `codes` speech codes."""
+    frontend, given = load_text(text, paths.cosyvoice2), asdict(batch)
+    return TokenDataModule(
+        paths.tokens, frontend, codes, seed=seed, train_paths=train_paths, **given
+    )
 
 
 def teacher(s: TeacherSettings) -> Run:
@@ -94,12 +101,15 @@ def plan_of(s: StudentSettings) -> LayerPlan:
     return layer_plan(n_layers, s.ratio, s.placement, scores)
 
 
-def converted(s: StudentSettings) -> tuple[SpeechLM, TokenDataModule, SpeechLM, TransferReport]:
+def converted(
+    s: StudentSettings, train_paths: Sequence[Path] = ()
+) -> tuple[SpeechLM, TokenDataModule, SpeechLM, TransferReport]:
     """(teacher, tokens, student to be trained, what the transfer did)."""
     source = load_teacher(s.paths.teacher)
     mixers = load_lm(s.paths.layerwise) if s.init == LAYERWISE else None
     plan = plan_of(s)
-    tokens = token_data(s.paths, s.text, source.speech_vocab, s.batch, s.seed)
+    codes = source.speech_vocab
+    tokens = token_data(s.paths, s.text, codes, s.batch, s.seed, train_paths)
     parts = (source, plan, s.init, tokens.calibration_batch())
     lm, report = build_student(*parts, mixers=mixers, **asdict(s.transfer))
     rank_zero_only(report.print)()
@@ -107,11 +117,24 @@ def converted(s: StudentSettings) -> tuple[SpeechLM, TokenDataModule, SpeechLM, 
     return source, tokens, lm, report
 
 
+def trained_on(s: DistillSettings) -> dict[str, Path]:
+    """The token tables of `data`. Raises FileNotFoundError, saying how it is made, when one is missing."""
+    places = {"recordings": s.paths.tokens, "teacher_generated": s.paths.generated}
+    made = s.paths.generated
+    if "teacher_generated" in s.data.tables and not made.is_file():
+        raise FileNotFoundError(
+            f"{made} (paths.generated) does not exist: make it with `python -m data.teacher_generated "
+            f"teacher={s.paths.teacher} tokens={s.paths.tokens} codec=<folder of the codec> out={made}`"
+        )
+    return {name: places[name] for name in s.data.tables}
+
+
 def student(s: DistillSettings) -> Run:
     """The teacher with layers turned into Mamba layers, to be distilled from it."""
-    source, tokens, lm, report = converted(s)
+    source, tokens, lm, report = converted(s, tuple(trained_on(s).values()))
     options = (s.objective, s.optimizer, report.fresh_parameter_names)
-    return DistillModule(source, lm, *options, **asdict(s.memory)), tokens
+    memory = asdict(s.memory)
+    return DistillModule(source, lm, *options, on_policy=s.data.on_policy, **memory), tokens
 
 
 def layerwise(s: StudentSettings) -> Run:
@@ -156,7 +179,9 @@ def train_layers(s: StudentSettings, own: Mapping[str, Any]) -> None:
 
 def train_student(s: DistillSettings, own: Mapping[str, Any]) -> None:
     """task=distill."""
-    train_model(s, own, "student", read_by_student(s), lambda: student(s))
+    more = read_by_student(s) | trained_on(s)
+    more.pop("recordings", None)  # which is hashed as "tokens": validation is always on them
+    train_model(s, own, "student", more, lambda: student(s))
 
 
 @contextmanager

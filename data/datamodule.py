@@ -19,7 +19,7 @@ from data.batching import (
     pack_batches,
     pair_utterances,
 )
-from data.tokens import TextTokenizer, TokenTable, read_token_table
+from data.tokens import TextTokenizer, TokenTable, join_tables, read_token_table
 from mamtra.lm.sequence import (
     SequenceBatch,
     alignment_targets,
@@ -30,8 +30,9 @@ from mamtra.lm.sequence import (
 
 
 class SequenceDataset(Dataset):
-    """Maps a `Draw` to its (ids, kinds, targets), its alignment targets (None without alignments),
-    each (T,), and its name. A bistream sequence has no alignment targets."""
+    """Maps a `Draw` to its (ids, kinds, targets), its alignment targets (None without alignments), each (T,),
+    how many speech tokens come before its last utterance, and its name. A bistream sequence has no alignment
+    targets."""
 
     def __init__(self, table: TokenTable, speech_vocab: int):
         self.table, self.speech_vocab = table, speech_vocab
@@ -41,9 +42,11 @@ class SequenceDataset(Dataset):
         text_ids = torch.cat([self.table.text_ids[i] for i in members])
         speech_ids = torch.cat([self.table.speech_ids[i] for i in members])
         name = "+".join(self.table.utterances[i] for i in members)
+        n_prompt = len(speech_ids) - len(self.table.speech_ids[members[-1]])
         if streams:
-            return build_bistream(text_ids, speech_ids, self.speech_vocab), None, name
-        return build_sequence(text_ids, speech_ids, self.speech_vocab), self._aligned(members), name
+            return build_bistream(text_ids, speech_ids, self.speech_vocab), None, n_prompt, name
+        sequence = build_sequence(text_ids, speech_ids, self.speech_vocab)
+        return sequence, self._aligned(members), n_prompt, name
 
     def _aligned(self, members: Members) -> Tensor | None:
         if self.table.alignments is None:
@@ -57,8 +60,9 @@ class SequenceDataset(Dataset):
 
 def collate_named(items: Sequence[tuple]) -> SequenceBatch:
     """Right-padded batch of dataset items."""
-    sequences, aligned, names = zip(*items, strict=True)
-    return collate(sequences, names, None if any(a is None for a in aligned) else aligned)
+    sequences, aligned, n_prompt, names = zip(*items, strict=True)
+    given = None if any(a is None for a in aligned) else aligned
+    return collate(sequences, names, given, n_prompt)
 
 
 def collate_uncounted(items: Sequence[tuple]) -> SequenceBatch:
@@ -69,6 +73,8 @@ def collate_uncounted(items: Sequence[tuple]) -> SequenceBatch:
 class TokenDataModule(lightning.LightningDataModule):
     """Reads `tokens_path` once and serves splits "train" and "valid" as `SequenceBatch`es.
 
+    `train_paths`: the tables whose split "train" is trained on, when it is not that of `tokens_path`;
+    validation is the same whatever is trained on.
     A share of `bistream_probability` of the training sequences that can be is laid out as bistream;
     validation never. `max_tokens` bounds the padded positions of a batch (rows x longest sequence).
     The training loader is endless and starts at the trainer's step count, so a resumed run continues
@@ -86,13 +92,19 @@ class TokenDataModule(lightning.LightningDataModule):
         num_workers: int = 0,
         single_epochs: int = 0,
         bistream_probability: float = 0.0,
+        train_paths: Sequence[str | Path] = (),
     ):
         super().__init__()
         self.speech_vocab, self.max_tokens = speech_vocab, max_tokens
         self.pair_probability, self.seed, self.num_workers = pair_probability, seed, num_workers
         self.single_epochs, self.bistream_probability = single_epochs, bistream_probability
         # Read at once: a bad table has to stop the run before a model is built.
-        self.train_table = read_token_table(tokens_path, "train", tokenizer, speech_vocab)
+        self.train_table = join_tables(
+            [
+                read_token_table(path, "train", tokenizer, speech_vocab)
+                for path in train_paths or (tokens_path,)
+            ]
+        )
         self.valid_table = read_token_table(tokens_path, "valid", tokenizer, speech_vocab)
         check_lengths(self.train_table, max_tokens)
         check_lengths(self.valid_table, max_tokens)

@@ -4,6 +4,7 @@ tokens.
 Letters: L text characters, T speech tokens.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +106,28 @@ def read_token_table(
         text_ids=tuple(text_ids),
         speech_ids=tuple(speech_ids),
         alignments=alignments,
+    )
+
+
+def join_tables(tables: Sequence[TokenTable]) -> TokenTable:
+    """The utterances of several tables, one table after the other.
+
+    Alignments are kept when all tables have them: what a teacher said has none, and then no row has. Raises
+    ValueError without tables and for an utterance that is in two of them.
+    """
+    if not tables:
+        raise ValueError("no token table to train on")
+    names = [name for table in tables for name in table.utterances]
+    if repeated := [name for name, n in Counter(names).items() if n > 1]:
+        raise ValueError(f"utterance {repeated[0]!r} is in two token tables")
+    aligned = [table.alignments for table in tables if table.alignments is not None]
+    whole = len(aligned) == len(tables)
+    return TokenTable(
+        utterances=tuple(names),
+        voices=tuple(voice for table in tables for voice in table.voices),
+        text_ids=tuple(ids for table in tables for ids in table.text_ids),
+        speech_ids=tuple(ids for table in tables for ids in table.speech_ids),
+        alignments=tuple(ids for ids_of in aligned for ids in ids_of) if whole else None,
     )
 
 

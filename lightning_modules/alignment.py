@@ -20,8 +20,8 @@ from mamtra.lm.sequence import IGNORE
 from mamtra.lm.speech_lm import SpeechLM
 
 NO_ALIGNMENT = (
-    "alignment.weight is set, but the token table has no column 'alignment': make it again with "
-    "`python -m data.tokenise`, or set alignment.weight=0"
+    "alignment.weight is set, but the token table has no column 'alignment', as what a teacher said has none: "
+    "use recordings tokenised by `python -m data.tokenise`, or set alignment.weight=0"
 )
 
 

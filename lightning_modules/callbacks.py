@@ -1,6 +1,7 @@
 """Training callbacks: step-wise seeding, the non-finite guard and the metrics log."""
 
 import csv
+import math
 import os
 import sys
 import time
@@ -83,23 +84,17 @@ class MetricsLog(Callback):
     """Writes metrics.csv as training goes and shows a progress line.
 
     Every `every_steps` steps one row: step, elapsed_s, the training metrics averaged over all ranks
-    since the last row, tokens_per_s (real positions, all ranks, validation time left out), lr,
-    grad_norm; after each validation one row with its metrics. Columns are fixed, so the file can be
-    read at any time.
+    since the last row (of a term other than the loss, over the steps in which it is a number),
+    tokens_per_s (real positions, all ranks, validation time left out), lr, grad_norm; after each
+    validation one row with its metrics. Columns are fixed, so the file can be read at any time.
     """
 
     def __init__(self, path: Path, every_steps: int, metric_names: tuple[str, ...]):
         self.path, self.every_steps = path, every_steps
         self.train_names = [n for n in metric_names if not n.startswith("val_")] + [GRAD_NORM]
         self.valid_names = [n for n in metric_names if n.startswith("val_")]
-        self.columns = [
-            "step",
-            "elapsed_s",
-            *self.train_names,
-            "lr",
-            "tokens_per_s",
-            *self.valid_names,
-        ]
+        self.columns = ["step", "elapsed_s", *self.train_names, "lr", "tokens_per_s"]
+        self.columns += self.valid_names
         self._elapsed_before_s = 0.0
         self._bar = Progress(
             TextColumn("step {task.completed}/{task.total}"),
@@ -111,8 +106,8 @@ class MetricsLog(Callback):
         self._clear()
 
     def _clear(self) -> None:
-        self._sums: dict[str, Any] = dict.fromkeys(self.train_names, 0.0)
-        self._batches, self._tokens, self._busy_s = 0, 0, 0.0
+        self._seen: dict[str, list[Tensor]] = {name: [] for name in self.train_names}
+        self._tokens, self._busy_s = 0, 0.0
 
     def state_dict(self) -> dict[str, Any]:
         return {"elapsed_s": self._elapsed_s()}
@@ -149,22 +144,18 @@ class MetricsLog(Callback):
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
         self._step_start_s = time.monotonic()
-        self._lr = trainer.optimizers[0].param_groups[0][
-            "lr"
-        ]  # the schedule has moved on at batch end
+        # The schedule has moved on at batch end.
+        self._lr = trainer.optimizers[0].param_groups[0]["lr"]
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         self._busy_s += time.monotonic() - self._step_start_s
         self._tokens += batch.n_tokens * trainer.world_size
-        self._batches += 1
-        for name in self.train_names:
-            if name != GRAD_NORM:
-                self._sums[name] += trainer.callback_metrics[name].detach()
-        if not ends_step(trainer, batch_idx):
+        ends = ends_step(trainer, batch_idx)
+        for name, values in self._seen.items():
+            if name != GRAD_NORM or ends:  # one norm per step, whatever its batches
+                values.append(trainer.callback_metrics[name].detach())
+        if not ends:
             return
-        # One norm per step, which has this many batches.
-        norm = trainer.callback_metrics[GRAD_NORM].detach()
-        self._sums[GRAD_NORM] += norm * trainer.accumulate_grad_batches
         step = trainer.global_step
         self._bar.update(self._task, completed=step)
         if step % self.every_steps == 0 or step == trainer.max_steps:
@@ -175,10 +166,13 @@ class MetricsLog(Callback):
             self._clear()
 
     def _means(self, trainer) -> dict[str, float]:
-        """The training metrics per batch, over all ranks."""
-        sums = torch.stack([torch.as_tensor(total) for total in self._sums.values()])
-        means = trainer.strategy.reduce(sums / self._batches, reduce_op="mean")
-        return dict(zip(self._sums, means.tolist(), strict=True))
+        """The training metrics per batch, over all ranks; without a term that no step had."""
+        seen = {name: torch.stack(values) for name, values in self._seen.items()}
+        whole = ("loss", GRAD_NORM)  # every step has these: NaN is what happened
+        own = [v.mean() if name in whole else v.nanmean() for name, v in seen.items()]
+        means = trainer.strategy.reduce(torch.stack(own), reduce_op="mean")
+        named = dict(zip(seen, means.tolist(), strict=True))
+        return {n: value for n, value in named.items() if n in whole or not math.isnan(value)}
 
     def on_validation_end(self, trainer, pl_module) -> None:
         row = {name: float(trainer.callback_metrics[name]) for name in self.valid_names}

@@ -1,6 +1,7 @@
-"""Distils a frozen teacher into a student: cross entropy + skew KL on logits + MSE on
-embeddings."""
+"""Distils a frozen teacher into a student: cross entropy + skew KL on logits + MSE on embeddings, or what the
+teacher thinks of what the student says (`lightning_modules.rollouts`)."""
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from lightning_modules.base import LanguageModelModule
 from lightning_modules.objectives import embedding_loss, logit_losses
 from lightning_modules.optim import OptimizerSettings
+from lightning_modules.rollouts import OnPolicy, speak
 from mamtra.lm.sequence import IGNORE, SequenceBatch
 from mamtra.lm.speech_lm import SpeechLM
 
@@ -51,6 +53,9 @@ class DistillModule(LanguageModelModule):
     trade time for memory. Logs every loss term while training (unweighted), and
     "val_loss" (weighted sum), "val_ce", "val_accuracy", "val_logits" and "val_embedding" on
     validation.
+
+    With `on_policy`, a share of the steps has the divergence on the student's own speech for its loss, alone
+    and unweighted: logged as "on_policy", which is NaN in the other steps as their terms are in these.
     """
 
     metric_names = (
@@ -75,8 +80,12 @@ class DistillModule(LanguageModelModule):
         fresh_names: Collection[str] = (),
         logit_chunk: int | None = None,
         recompute: bool = False,
+        on_policy: OnPolicy | None = None,
     ):
         super().__init__()
+        self.on_policy = on_policy if on_policy is not None and on_policy.share else None
+        if self.on_policy is not None:
+            self.metric_names = (*self.metric_names, "on_policy")
         self.model, self.objective, self._logit_chunk = student, objective, logit_chunk
         student.backbone.recompute = recompute
         self.optimizer_settings, self.fresh_names = optimizer, fresh_names
@@ -135,12 +144,29 @@ class DistillModule(LanguageModelModule):
         terms["loss"] = torch.stack([w * terms[n] for n, w in weights.items() if w]).sum()
         return terms, len(targets)
 
+    def divergence(self, batch: SequenceBatch, direction: str, alpha: float) -> Tensor:
+        """Skew KL between teacher and student at the target positions; 0 without any."""
+        here = batch.targets != IGNORE
+        with torch.no_grad():
+            teacher_last, _ = self.teacher.hidden(
+                self.teacher.embed(batch.ids, batch.kinds), batch.mask
+            )
+        last, _ = self.model.hidden(self.model.embed(batch.ids, batch.kinds), batch.mask)
+        heads = (self.teacher.llm_decoder, self.model.llm_decoder)
+        states = (teacher_last[here], last[here], batch.targets[here])
+        return logit_losses(*states, *heads, direction, alpha, self._logit_chunk)["logits"]
+
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
-        terms, n = self.losses(batch)
-        logged = {
-            name: value.detach() for name, value in terms.items() if name in self.metric_names
-        }
-        self.log_dict(logged, batch_size=n)
+        own = self.on_policy
+        if own is not None and own.is_due(self.global_step):
+            said = speak(self.model, batch, own.longest)
+            loss = self.divergence(said, own.direction, own.alpha)
+            terms, n = {"loss": loss, "on_policy": loss}, int((said.targets != IGNORE).sum())
+        else:
+            terms, n = self.losses(batch)
+        nothing = torch.tensor(math.nan, device=self.device)
+        names = [name for name in self.metric_names if not name.startswith("val_")]
+        self.log_dict({name: terms.get(name, nothing).detach() for name in names}, batch_size=n)
         return terms["loss"]
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning_modules.distill import Objective
 from lightning_modules.optim import OptimizerSettings
+from lightning_modules.rollouts import OnPolicy
 from lightning_modules.trainer_settings import TrainerSettings
 from mamtra.backbone.sizes import BackboneSizes
 
@@ -21,6 +22,7 @@ class Paths:
     layerwise: Path
     importance: Path
     tokens: Path
+    generated: Path
     codec_weights: Path
     cosyvoice2: Path
     libritts: Path
@@ -118,9 +120,22 @@ class MemorySettings:
 
 
 @dataclass(frozen=True)
+class DataSettings:
+    """Who says what a student learns from (configs/data): the token tables, and the student itself."""
+
+    tables: tuple[Literal["recordings", "teacher_generated"], ...]
+    on_policy: OnPolicy
+
+    def __post_init__(self) -> None:
+        if not self.tables or len(set(self.tables)) < len(self.tables):
+            raise ValueError(f"data.tables names one or more tables, each once, not {self.tables}")
+
+
+@dataclass(frozen=True)
 class DistillSettings(StudentSettings):
     """task=distill."""
 
+    data: DataSettings
     objective: Objective
     memory: MemorySettings
 

@@ -3,6 +3,7 @@
 import itertools
 import math
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -16,6 +17,7 @@ from mamtra.backbone.layer_plan import MEASURED, PLACEMENTS, RATIOS, layer_plan,
 from mamtra.backbone.sizes import BackboneSizes
 from mamtra.transfer.student import STUDENT_INITS as INITS
 from settings import SettingsError, plain_settings, typed
+from settings.training import DataSettings
 from tasks import TASKS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -45,6 +47,8 @@ def test_the_groups_offer_exactly_what_the_code_knows():
     assert options("ratio") == sorted(ratio.replace(":", "to") for ratio in RATIOS)
     assert options("placement") == sorted(PLACEMENTS)
     assert options("init") == sorted(INITS)
+    tables = get_args(get_args(get_type_hints(DataSettings)["tables"])[0])
+    assert set(tables) <= set(options("data"))
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))
@@ -105,6 +109,35 @@ def test_every_objective_is_valid(objective):
     assert Objective(**aim) != Objective(**resolved("experiment=mini_distill")["objective"]) or (
         objective == "full"
     )
+
+
+@pytest.mark.parametrize("data", options("data"))
+def test_every_choice_of_data_is_valid(data):
+    for experiment in ("mini_distill", "mini_grid", "cosyvoice2_explore"):
+        plain = resolved(f"experiment={experiment}", f"data={data}")
+        settings = typed(TASKS[plain["task"]].settings, plain).data
+        assert (settings.tables == ("recordings",)) == (data in ("recordings", "on_policy"))
+        assert bool(settings.on_policy.share) == (data == "on_policy")
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ("[]", "one or more"),
+        ("[recordings,recordings]", "each once"),
+        ("[wavs]", "teacher_generated"),
+    ],
+)
+def test_data_that_is_none_is_refused(tables, message):
+    plain = resolved("experiment=mini_distill", f"data.tables={tables}")
+    with pytest.raises(SettingsError, match=message):
+        typed(TASKS["distill"].settings, plain)
+
+
+def test_a_share_that_is_none_is_refused():
+    plain = resolved("experiment=mini_distill", "data.on_policy.share=2")
+    with pytest.raises(SettingsError, match=r"on_policy\.share must be in"):
+        typed(TASKS["distill"].settings, plain)
 
 
 @pytest.mark.parametrize("optimizer", options("optimizer"))

@@ -19,6 +19,7 @@ ALLOWED = {
     "mamtra.transfer": ("mamtra.lm", "mamtra.backbone", "mamtra.weights_file"),
     "lightning_modules": ("mamtra",),
     "data": ("mamtra.text", "mamtra.speech", "mamtra.lm.sequence", "mamtra.weights_file"),
+    "data.teacher_generated": ("data", "mamtra"),  # a command: it lets a model speak
     # store <- testset <- synthesis, scoring <- analysis <- report, listening <- stages <- studies.
     "eval": ("mamtra",),
     "eval.store": (),
@@ -108,6 +109,8 @@ def test_nobody_shadows_the_builtin_eval():
         ("data.batching", "eval.synthesis.synthesize.run", True),
         ("data.datamodule", "mamtra.lm.sequence.collate", False),
         ("data.datamodule", "mamtra.lm.speech_lm.SpeechLM", True),
+        ("data.teacher_generated", "mamtra.lm.generate.generate_batch", False),
+        ("data.teacher_generated", "lightning_modules.run_folder.sha256", True),
         ("lightning_modules.teacher", "data.datamodule.X", True),
         ("eval.metrics.text.wer", "mamtra.text.characters.ALPHABET", True),
         ("eval.synthesis.synthesize", "data.tokens.read", True),

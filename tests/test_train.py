@@ -126,6 +126,26 @@ def test_bad_input_is_one_clear_error_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_the_teacher_said_is_trained_on_and_in_the_identity(train, assets, tmp_path):
+    said, run = tmp_path / "said.parquet", tmp_path / "runs/mini_distill/1to1-blockbeg-calibrated"
+    made = (*DISTILL, "data=mixed", f"paths.generated={said}")
+    with pytest.raises(
+        SystemExit, match=r"said\.parquet .*python -m data\.teacher_generated teacher="
+    ):
+        train(*made)
+    assert not run.exists()
+    table = pd.read_parquet(assets / "tokens.parquet").drop(columns="alignment")
+    table = table[table["split"] == "train"].assign(utterance=lambda t: "said-" + t["utterance"])
+    table.to_parquet(said)
+    train(*made)
+    description = json.loads((run / "config.json").read_text())
+    assert {"teacher_generated", "tokens", "teacher"} == description["input_sha256"].keys()
+    assert description["settings"]["data"]["tables"] == ["recordings", "teacher_generated"]
+    table.iloc[1:].to_parquet(said)
+    with pytest.raises(SystemExit, match=r"input_sha256\.teacher_generated"):
+        train(*made)
+
+
 def test_a_checkpoint_that_is_not_one(train, tmp_path):
     train(*DISTILL)
     folder = tmp_path / "runs/mini_distill/1to1-blockbeg-calibrated"

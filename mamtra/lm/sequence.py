@@ -161,6 +161,8 @@ class SequenceBatch:
     utterances: tuple[str, ...]
     # (B, T) int64, `alignment_targets` of each row; None when the corpus has no alignment
     aligned: Tensor | None = None
+    # (B,) int64, speech tokens of each row that come before its last utterance; None when nobody said
+    n_prompt: Tensor | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -176,6 +178,7 @@ class SequenceBatch:
             self.mask.to(device),
             self.utterances,
             None if self.aligned is None else self.aligned.to(device),
+            None if self.n_prompt is None else self.n_prompt.to(device),
         )
 
 
@@ -183,6 +186,7 @@ def collate(
     sequences: Sequence[Sequence1D],
     utterances: Sequence[str],
     aligned: Sequence[Tensor] | None = None,
+    n_prompt: Sequence[int] | None = None,
 ) -> SequenceBatch:
     """Right-pad sequences into one batch. ValueError when the counts differ or are zero."""
     if not sequences or len(sequences) != len(utterances):
@@ -200,4 +204,5 @@ def collate(
         kinds >= 0,
         tuple(utterances),
         None if aligned is None else pad(aligned, IGNORE),
+        None if n_prompt is None else torch.tensor(n_prompt),
     )

@@ -145,3 +145,28 @@ def test_any_number_of_ranks_validates_every_utterance_once(world, module, rows)
     assert sorted(names) == sorted(r["utterance"] for r in rows if r["split"] == "valid")
     # Nobody is left out: a rank without a batch would not take part in what all do together.
     assert min(per_rank) >= 1
+
+
+def test_another_table_is_trained_on_and_validation_stays(rows, tmp_path):
+    pd.DataFrame(rows).to_parquet(tmp_path / "t.parquet")
+    said = [{**row, "utterance": f"said-{row['utterance']}", "split": "train"} for row in rows]
+    pd.DataFrame(said).to_parquet(tmp_path / "g.parquet")
+
+    def module(*tables):
+        paths = [tmp_path / name for name in tables]
+        options = (TOKENIZER, CODES, MAX_TOKENS, 0.85)
+        return TokenDataModule(tmp_path / "t.parquet", *options, seed=0, train_paths=paths)
+
+    own, other, both = module(), module("g.parquet"), module("t.parquet", "g.parquet")
+    assert set(other.train_table.utterances) == {row["utterance"] for row in said}
+    joined = own.train_table.utterances + other.train_table.utterances
+    assert both.train_table.utterances == joined
+    assert own.valid_table.utterances == other.valid_table.utterances == both.valid_table.utterances
+
+
+def test_a_batch_says_what_comes_before_the_last_utterance(module, rows):
+    by_name = {row["utterance"]: len(row["tokens"]) for row in rows}
+    for batch in epoch(module):
+        for joined, n in zip(batch.utterances, batch.n_prompt.tolist(), strict=True):
+            assert n == sum(by_name[name] for name in joined.split("+")[:-1])
+        assert torch.equal(batch.to("cpu").n_prompt, batch.n_prompt)

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 import torch
 
-from data.tokens import read_token_table
+from data.tokens import join_tables, read_token_table
 from mamtra.text.characters import CharacterTokenizer
 
 GOOD = {
@@ -83,3 +83,28 @@ def test_alignments_are_read_when_the_file_has_them(tmp_path):
 def test_bad_alignments_are_named(tmp_path, alignment, match):
     with pytest.raises(ValueError, match=match):
         read(write(tmp_path, alignment=alignment))
+
+
+def test_joined_tables_keep_alignments_that_all_have(tmp_path):
+    aligned = {"alignment": [[0, 1, 2], [0], [0, 1]]}
+    first, second = (
+        read(write(tmp_path, **aligned)),
+        read(write(tmp_path, utterance=["d", "e", "f"])),
+    )
+    both = join_tables([first, second])
+    assert both.utterances == ("a", "b", "d", "e") and both.voices == ("v1", "v2", "v1", "v2")
+    assert both.alignments is None and len(both) == 4
+    assert all(
+        torch.equal(a, b) for a, b in zip(both.speech_ids[2:], first.speech_ids, strict=True)
+    )
+    third = read(write(tmp_path, utterance=["g", "h", "i"], **aligned))
+    alignments = join_tables([first, third]).alignments
+    assert alignments is not None and [len(ids) for ids in alignments] == [3, 1, 3, 1]
+
+
+def test_what_cannot_be_joined(tmp_path):
+    table = read(write(tmp_path))
+    with pytest.raises(ValueError, match="utterance 'a' is in two token tables"):
+        join_tables([table, table])
+    with pytest.raises(ValueError, match="no token table"):
+        join_tables([])
