@@ -20,6 +20,7 @@ from eval.analysis.compare import compare
 from eval.efficiency.stage import efficiency
 from eval.listening.page import write_test
 from eval.listening.ratings import analyse
+from eval.prompt import read_prompt
 from eval.report.board.board import write_board
 from eval.report.evaluation import check_baseline, report
 from eval.scoring.score import score
@@ -57,7 +58,9 @@ def items_of(s: Systems) -> tuple[Item, ...]:
         return read_meta(s.testset.meta, s.limit, need_prompts=not words_only)
     if s.prompt is None:
         raise InputError("text= needs prompt=<file>, and prompt_text= unless cross_lingual=true")
-    return one_item(s.text, s.prompt, s.prompt_text)
+    items = one_item(s.text, s.prompt, s.prompt_text)
+    read_prompt(s.prompt)
+    return items
 
 
 def test_set_of(s: Systems) -> str:

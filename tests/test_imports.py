@@ -26,6 +26,7 @@ ALLOWED = {
     "eval.console": (),
     "eval.settings": (),
     "eval.testset": ("eval.store",),
+    "eval.prompt": ("eval.store", "eval.metrics"),
     "eval.synthesis": ("mamtra", "eval.store", "eval.testset", "eval.console"),
     "eval.scoring": ("eval.store", "eval.testset", "eval.metrics", "eval.console", "eval.settings"),
     "eval.efficiency": ("mamtra", "eval.store", "eval.synthesis", "eval.console", "eval.settings"),
