@@ -34,6 +34,7 @@ from eval.settings import (
     Listening,
     Metrics,
     Named,
+    Play,
     Ratings,
     Report,
     Score,
@@ -284,6 +285,13 @@ def run_efficiency(s: Efficiency, console: Console) -> int:
     return 0
 
 
+def run_play(s: Play, console: Console) -> int:
+    from eval.play.stage import play  # its page needs the [play] extra
+
+    play(one_of(s.model, s.models), s, console)
+    return 0
+
+
 # stage: (its settings, what it does)
 STAGES: dict[str, tuple[type[Common], Callable[[Any, Console], int]]] = {
     "all": (All, run_all),
@@ -295,4 +303,5 @@ STAGES: dict[str, tuple[type[Common], Callable[[Any, Console], int]]] = {
     "listening": (Listening, run_listening),
     "ratings": (Ratings, run_ratings),
     "efficiency": (Efficiency, run_efficiency),
+    "play": (Play, run_play),
 }
