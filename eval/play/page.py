@@ -15,6 +15,7 @@ from typing import Any
 os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 import gradio as gr
+from gradio.themes import Base, Font
 from rich.console import Console
 
 from eval.play import show
@@ -24,8 +25,8 @@ from eval.testset import Item
 
 HOST = "127.0.0.1"
 OWN = "your own: upload or record one"
-FONT = [gr.themes.Font("system-ui"), gr.themes.Font("sans-serif")]  # the browser's, none is fetched
-MONO = [gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")]
+FONT = [Font("system-ui"), Font("sans-serif")]  # the browser's, none is fetched
+MONO = [Font("ui-monospace"), Font("monospace")]
 CHOSEN_AT_FIRST = 2  # systems
 MAX_UPLOAD = "20mb"  # thirty seconds of stereo at 48 kHz in float32 are 11.5
 
@@ -191,7 +192,7 @@ def serve(page: Page, port: int | None, console: Console) -> None:
                 enable_monitoring=False,
                 max_file_size=MAX_UPLOAD,
                 allowed_paths=[str(folder), *sorted(prompts)],
-                theme=gr.themes.Base(font=FONT, font_mono=MONO),
+                theme=Base(font=FONT, font_mono=MONO),
             )
         except OSError as error:
             raise InputError(f"port={port} is in use: another one, or port=null") from error

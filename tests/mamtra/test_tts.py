@@ -76,7 +76,6 @@ def test_a_text_that_is_not_split_is_spoken_in_one_go():
 
 def test_a_sentence_that_fails_fails_alone():
     speaker = synthesizer()
-    speaker.tokenizer = Sentences()
     prompt = speaker.prompt("hi there", 0.1 * torch.randn(8000))
     alone = speaker.speak("go on.", prompt, seed=3)
     (bad,) = {*speaker.tokenizer.encode("z")} - {*speaker.tokenizer.encode("stop.")}
@@ -123,7 +122,6 @@ def test_the_stream_of_a_text_is_its_speech():
     chunks = list(speaker.stream("go on", prompt, seed=1))
     assert torch.equal(torch.cat(chunks), speaker.speak("go on", prompt, seed=1).wave)
     long = "go on. go on. stop."
-    speaker.tokenizer = Sentences()
     whole = speaker.speak(long, prompt, seed=1)
     streamed = torch.cat(list(speaker.stream(long, prompt, seed=1)))
     assert torch.equal(streamed, whole.wave), "a long text is spoken in the same pieces"
