@@ -103,9 +103,7 @@ def open_tab(server, tmp_path):
     def open_one() -> Tab:
         tabs.append(tab := Tab(tmp_path / f"profile{len(tabs)}"))
         tab.ask("Page.navigate", url=server.url)
-        tab.wait(
-            "document.querySelector('#speak') !== null && document.querySelector('#text')", WAIT_S
-        )
+        tab.wait("document.querySelector('#text textarea') !== null", WAIT_S)
         return tab
 
     yield open_one
@@ -132,7 +130,7 @@ def test_a_sentence_is_typed_and_heard(server, open_tab):
     assert tab.run("document.querySelectorAll('.layer.attention').length") == 12
     words = heard(tab).lower().split()
     assert {"brother", "bridge"} & set(words), words
-    tab.wait(f"{AUDIO}.some(one => one.currentTime > 0.2)"), "the first system plays by itself"
+    tab.wait(f"{AUDIO}.some(one => one.currentTime > 0.2)")  # the first system plays by itself
     # Bad input, then good input again: the page lives on.
     speak(tab, "hello 😀")
     tab.wait(f"{STATE}.includes('character')", WAIT_S)
