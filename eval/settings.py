@@ -184,3 +184,17 @@ class Efficiency(Common):
     rounds: int
     device: str
     out: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Play(Common):
+    """stage=play."""
+
+    system: SystemSettings
+    testset: TestSetSettings
+    model: str | None
+    models: Named
+    asr: str
+    profile: str
+    device: str
+    port: int | None

@@ -20,6 +20,7 @@ from eval.analysis.compare import compare
 from eval.efficiency.stage import efficiency
 from eval.listening.page import write_test
 from eval.listening.ratings import analyse
+from eval.prompt import read_prompt
 from eval.report.board.board import write_board
 from eval.report.evaluation import check_baseline, report
 from eval.scoring.score import score
@@ -33,6 +34,7 @@ from eval.settings import (
     Listening,
     Metrics,
     Named,
+    Play,
     Ratings,
     Report,
     Score,
@@ -57,7 +59,9 @@ def items_of(s: Systems) -> tuple[Item, ...]:
         return read_meta(s.testset.meta, s.limit, need_prompts=not words_only)
     if s.prompt is None:
         raise InputError("text= needs prompt=<file>, and prompt_text= unless cross_lingual=true")
-    return one_item(s.text, s.prompt, s.prompt_text)
+    items = one_item(s.text, s.prompt, s.prompt_text)
+    read_prompt(s.prompt)
+    return items
 
 
 def test_set_of(s: Systems) -> str:
@@ -282,6 +286,13 @@ def run_efficiency(s: Efficiency, console: Console) -> int:
     return 0
 
 
+def run_play(s: Play, console: Console) -> int:
+    from eval.play.stage import play  # its page needs the [play] extra
+
+    play(one_of(s.model, s.models), s, console)
+    return 0
+
+
 # stage: (its settings, what it does)
 STAGES: dict[str, tuple[type[Common], Callable[[Any, Console], int]]] = {
     "all": (All, run_all),
@@ -293,4 +304,5 @@ STAGES: dict[str, tuple[type[Common], Callable[[Any, Console], int]]] = {
     "listening": (Listening, run_listening),
     "ratings": (Ratings, run_ratings),
     "efficiency": (Efficiency, run_efficiency),
+    "play": (Play, run_play),
 }

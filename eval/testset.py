@@ -32,7 +32,8 @@ MAX_SHOWN_FAULTS = 20
 
 @dataclass(frozen=True)
 class Item:
-    """One line of a test set. `recording` is the original speech of `text`, when there is one."""
+    """One line of a test set, or what the command line gives (`line` 0). `recording` is the original speech of
+    `text`, when there is one."""
 
     utterance: str
     text: str
@@ -51,6 +52,10 @@ class Item:
         if self.listed_voice:
             return self.listed_voice
         return str(self.prompt_wav) if self.prompt_wav else self.utterance
+
+    def place(self, key: str) -> str:
+        """Where a fault is to be mended: the line of the list, or `key` of the command line."""
+        return f"line {self.line}, utterance {self.utterance!r}" if self.line else f"{key}="
 
 
 def read_meta(
@@ -126,7 +131,7 @@ def one_item(text: str, prompt_wav: str | Path, prompt_text: str | None) -> tupl
     fault = _wav_fault(path)
     if fault:
         raise InputError(f"prompt={path}: {fault}")
-    return (Item("speech", text, prompt_text or "", path, None, line=1),)
+    return (Item("speech", text, prompt_text or "", path, None, line=0),)
 
 
 def parse_shard(text: str) -> tuple[int, int]:

@@ -168,7 +168,7 @@ class Synthesizer:
             self.lm,
             [[*prompts[row].text_ids, *ids] for row, ids in parts],
             [prompts[row].tokens for row, _ in parts],
-            _generators([row for row, _ in parts], seeds),
+            piece_generators([row for row, _ in parts], seeds),
             target_lengths=[len(ids) for _, ids in parts],
             **(self.sampling | sampling),
         )
@@ -201,7 +201,9 @@ class Synthesizer:
         if isinstance(text, str):
             pieces = self.tokenizer.pieces(text) if options.pop("split", True) else None
             parts = [self.tokenizer.encode(p) for p in pieces or [self.tokenizer.whole(text)]]
-            for ids, generator in zip(parts, _generators([0] * len(parts), [seed]), strict=True):
+            for ids, generator in zip(
+                parts, piece_generators([0] * len(parts), [seed]), strict=True
+            ):
                 yield from self._chunks(
                     prompt,
                     stream_tokens(
@@ -232,7 +234,7 @@ class Synthesizer:
             yield chunk
 
 
-def _generators(rows: Sequence[int], seeds: Sequence[int]) -> list[torch.Generator]:
+def piece_generators(rows: Sequence[int], seeds: Sequence[int]) -> list[torch.Generator]:
     """One generator per piece; the first piece of a text has the text's own seed."""
     made, counts = [], [0] * len(seeds)
     for row in rows:

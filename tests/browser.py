@@ -9,16 +9,28 @@ from pathlib import Path
 
 import pytest
 
+SWITCHES = (
+    *("--no-sandbox", "--disable-gpu", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--autoplay-policy=no-user-gesture-required",
+)
+
+
+def find_browser() -> str:
+    """Its program; skips the test without one."""
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    browser = next(filter(None, map(shutil.which, names)), None)
+    if browser is None:
+        pytest.skip(f"no browser on the PATH (one of {', '.join(names)})")
+    return browser
+
 
 def in_browser(page: Path, script: str, profile: Path, width: int = 1280) -> dict:
     """The JSON that `script` (an async function body) returns on the page; `profile` keeps its localStorage.
 
     Skips without a browser; fails on anything that the page reports to the console as wrong.
     """
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    browser = next(filter(None, map(shutil.which, names)), None)
-    if browser is None:
-        pytest.skip(f"no browser on the PATH (one of {', '.join(names)})")
+    browser = find_browser()
     copy = page.with_name("probe.html")
     probe = (
         f"<script>(async () => {{ {script} }})().then(r => "
@@ -26,9 +38,7 @@ def in_browser(page: Path, script: str, profile: Path, width: int = 1280) -> dic
     )
     copy.write_text(page.read_text().replace("</body>", probe + "</body>"))
     command = [
-        *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
-        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-        *("--autoplay-policy=no-user-gesture-required", "--enable-logging=stderr"),
+        *(browser, "--headless", *SWITCHES, "--enable-logging=stderr"),
         *(f"--user-data-dir={profile}", f"--window-size={width},900"),
         *("--virtual-time-budget=8000", "--dump-dom", copy.as_uri()),
     ]

@@ -27,6 +27,7 @@ ALLOWED = {
     "eval.console": (),
     "eval.settings": (),
     "eval.testset": ("eval.store",),
+    "eval.prompt": ("eval.store", "eval.metrics"),
     "eval.synthesis": ("mamtra", "eval.store", "eval.testset", "eval.console"),
     "eval.scoring": ("eval.store", "eval.testset", "eval.metrics", "eval.console", "eval.settings"),
     "eval.efficiency": ("mamtra", "eval.store", "eval.synthesis", "eval.console", "eval.settings"),
@@ -41,6 +42,10 @@ ALLOWED = {
         "eval.analysis",
         "eval.store",
         "eval.metrics",
+    ),
+    "eval.play": (
+        *("mamtra", "eval.synthesis", "eval.metrics", "eval.report", "eval.prompt", "eval.store"),
+        *("eval.testset", "eval.settings"),
     ),
     "studies": ("eval", "mamtra", "lightning_modules.slurm", "lightning_modules.stopping"),
 }
@@ -91,6 +96,11 @@ def test_only_ssd_imports_the_kernels():
     files = sorted((ROOT / "mamtra").rglob("*.py"))
     users = [p.name for p in files if any(within(n, "mamba_ssm") for n in imports_of(p) | named(p))]
     assert users == ["ssd.py"]
+
+
+def test_only_the_page_imports_gradio():
+    users = [p.name for p in ROOT.glob("eval/**/*.py") if "gradio" in imports_of(p)]
+    assert users == ["page.py"]
 
 
 def test_nobody_shadows_the_builtin_eval():

@@ -107,6 +107,7 @@ def test_the_core_is_what_mamtra_imports():
     [
         (("train.py", "tasks.py"), ("train",)),
         (("evaluate.py",), ("eval",)),
+        (("eval/play/page.py",), ("play",)),
         (("importance.py",), ("train", "eval")),
         (("data/corpus/build.py", "data/tokenise.py"), ("corpus",)),
         (("data/tokenise_speech.py", "data/test_lists.py"), ("train",)),

@@ -77,13 +77,16 @@ class ModelVoicer:
             raise InputError(str(error)) from error
         faults = []
         for item in items:
-            for text in (item.text, self._prompt_text(item)):
+            texts = {"text": item.text, "prompt_text": self._prompt_text(item)}
+            for key, text in texts.items():
                 if text is None:
                     continue
+                split = key == "text" and self.sampling.get("split", True)
                 try:
-                    tokenizer.encode(tokenizer.whole(text))
+                    for part in tokenizer.pieces(text) if split else [tokenizer.whole(text)]:
+                        tokenizer.encode(part)
                 except ValueError as error:
-                    faults.append(f"line {item.line}, utterance {item.utterance!r}: {error}")
+                    faults.append(f"{item.place(key)}: {error}")
         if faults:
             raise InputError("\n".join(faults[:20]))
 

@@ -218,6 +218,6 @@ def need_prompts(items: Sequence[Item], with_text: bool) -> None:
     for item in items:
         if item.prompt_wav is None or (with_text and not item.prompt_text):
             raise InputError(
-                f"line {item.line}, utterance {item.utterance!r}: zero-shot synthesis "
+                f"{item.place('prompt_text')}: zero-shot synthesis "
                 "needs a prompt wav" + (" and a prompt text" if with_text else "")
             )

@@ -1,7 +1,10 @@
 """Character tokenizer of the mini system: one id per letter, no unknown token."""
 
+from mamtra.text.pieces import cut_text
+
 ALPHABET = " abcdefghijklmnopqrstuvwxyz'.,?!"
 FINAL_PUNCTUATION = ".?!"
+MAX_PIECE = 104  # characters of the longest training sentence
 
 
 class CharacterTokenizer:
@@ -40,8 +43,13 @@ class CharacterTokenizer:
         return [self._ids[character] for character in self.normalize(text)]
 
     def pieces(self, text: str) -> list[str]:
-        """The text in one piece: the mini system speaks single sentences."""
-        return [self.whole(text)]
+        """The normalised sentences, for the models speak single ones; those above MAX_PIECE are cut at commas,
+        else between words. Errors as `normalize`; ValueError for a word that is longer, and without letters."""
+        cut = cut_text(self.normalize(text), len, MAX_PIECE - 1)  # a full stop may be added
+        pieces = [piece.rstrip(" ,") for piece in cut if any(map(str.isalpha, piece))]
+        if not pieces:
+            raise ValueError(f"the text {text[:40]!r} has nothing to speak")
+        return [self.normalize(piece) for piece in pieces]
 
     def whole(self, text: str) -> str:
         """The normalised text. Errors as `normalize`."""

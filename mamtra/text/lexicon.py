@@ -12,6 +12,7 @@ from pathlib import Path
 from mamtra.text.letter_to_sound import shipped_model
 
 NAME = "cmudict.txt.xz"
+MAX_LETTERS = 60  # more than any word of English has
 VOICELESS = frozenset(("P", "T", "K", "F", "TH"))
 SIBILANTS = frozenset(("S", "Z", "SH", "ZH", "CH", "JH"))
 Pronunciation = tuple[str, ...]
@@ -31,8 +32,12 @@ def dictionary() -> dict[str, Pronunciation]:
 def pronounce(word: str) -> Pronunciation:
     """Phonemes of one word of `mamtra.text.english`: lower case, or a capital for a letter's name.
 
-    Raises ValueError for what has no letters.
+    Raises ValueError for what has no letters, or more than a word has.
     """
+    if len(word) > MAX_LETTERS:
+        raise ValueError(
+            f"the word {word[:20]!r}... of {len(word)} letters is too long to be spoken"
+        )
     known = dictionary()
     if len(word) == 1 and word.isupper():
         return known[f"{word.lower()}."]

@@ -1,10 +1,10 @@
 """Phoneme tokenizer of the mini system: written English to ARPAbet phonemes, word boundaries and marks."""
 
-from collections.abc import Iterable
 from functools import cached_property
 
-from mamtra.text.english import ENDS, MARKS, normalise_english
+from mamtra.text.english import MARKS, normalise_english
 from mamtra.text.lexicon import pronounce
+from mamtra.text.pieces import cut_text
 
 _CONSONANTS = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH"
 _VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW"
@@ -53,25 +53,11 @@ class PhonemeTokenizer:
 
     def pieces(self, text: str) -> list[str]:
         """Normalised sentences, those of more than MAX_PIECE tokens cut at commas, else between words."""
-        found: list[str] = []
-        for sentence in _cut(self.normalize(text).split(), ENDS):
-            if len(self.encode(sentence)) <= MAX_PIECE:
-                found.append(sentence)
-                continue
-            current = ""
-            for part in self._short_parts(sentence):
-                longer = f"{current} {part}".strip()
-                if current and len(self.encode(longer)) > MAX_PIECE:
-                    found.append(current)
-                    longer = part
-                current = longer
-            found.append(current)
-        return [self.normalize(piece) for piece in found]
+        pieces = cut_text(self.normalize(text), self._length, MAX_PIECE)
+        return [self.normalize(piece) for piece in pieces]
 
-    def _short_parts(self, sentence: str) -> Iterable[str]:
-        for part in _cut(sentence.split(), ","):
-            short = len(self.encode(part)) <= MAX_PIECE
-            yield from [part] if short else part.split()
+    def _length(self, text: str) -> int:
+        return len(self.encode(text))
 
     def whole(self, text: str) -> str:
         """The normalised text, not cut."""
@@ -84,13 +70,3 @@ class PhonemeTokenizer:
             if not 0 <= i < len(SYMBOLS):
                 raise ValueError(f"id {i} at position {position} is not in 0..{len(SYMBOLS) - 1}")
         return " ".join("|" if i == 0 else SYMBOLS[i] for i in ids)
-
-
-def _cut(words: list[str], marks: str) -> list[str]:
-    """Runs of words up to and with one that ends with a mark."""
-    parts: list[list[str]] = [[]]
-    for word in words:
-        parts[-1].append(word)
-        if word[-1] in marks:
-            parts.append([])
-    return [" ".join(part) for part in parts if part]

@@ -259,8 +259,9 @@ def test_one_sentence_from_the_command_line(world, tmp_path):
         "stage=synthesize",
     ]
     command += [f"out={tmp_path}", f"system.codec={world}", "text=go on", "testset.meta=nowhere"]
+    prompt = ROOT / "assets/mini/prompts/prompt-v30-1.flac"
     done = subprocess.run(
-        [*command, f"prompt={world}/p.wav", "prompt_text=hi there"],
+        [*command, f"prompt={prompt}", "prompt_text=hi there"],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -273,6 +274,9 @@ def test_one_sentence_from_the_command_line(world, tmp_path):
     for more, message in (
         ([], "text= needs prompt="),
         ([f"prompt={world}/none.wav"], "no such file"),
+        ([f"prompt={world}/p.wav"], "in the prompt nobody speaks"),
+        ([f"prompt={prompt}"], "prompt_text=: zero-shot synthesis needs"),
+        ([f"prompt={prompt}", "prompt_text=hi", "text=go 😀"], "text=: character '😀'"),
     ):
         done = subprocess.run([*command, *more], capture_output=True, text=True, cwd=ROOT)
         assert done.returncode == 2 and message in done.stdout

@@ -43,16 +43,15 @@ def test_bad_text_is_named():
         synthesizer().synthesize("go§", "hi", 0.1 * torch.randn(8000), seed=0)
 
 
-class Sentences(CharacterTokenizer):
-    """Reads every sentence as a piece of its own."""
+class Whole(CharacterTokenizer):
+    """Reads a text in one piece, however many sentences it has."""
 
     def pieces(self, text: str) -> list[str]:
-        return [piece.strip() + "." for piece in text.split(".") if piece.strip()]
+        return [self.whole(text)]
 
 
 def test_pieces_are_spoken_one_after_the_other_with_the_same_prompt():
     plain, speaker = synthesizer(), synthesizer()
-    speaker.tokenizer = Sentences()
     wave = 0.1 * torch.randn(8000)
     prompt, other = plain.prompt("hi there", wave), plain.prompt("stop", wave)
     whole = speaker.speak("go on. go on. stop", prompt, seed=3)
@@ -67,10 +66,9 @@ def test_pieces_are_spoken_one_after_the_other_with_the_same_prompt():
 
 
 def test_a_text_that_is_not_split_is_spoken_in_one_go():
-    speaker = synthesizer()
-    speaker.tokenizer = Sentences()
-    prompt = speaker.prompt("hi there", 0.1 * torch.randn(8000))
-    text, plain = "go on. go on. stop.", synthesizer()
+    speaker, plain = synthesizer(), synthesizer()
+    plain.tokenizer = Whole()
+    prompt, text = speaker.prompt("hi there", 0.1 * torch.randn(8000)), "go on. go on. stop."
     whole = speaker.speak(text, prompt, seed=3, split=False)
     assert whole.tokens == plain.speak(text, prompt, seed=3).tokens
     assert whole.tokens != speaker.speak(text, prompt, seed=3).tokens
@@ -78,7 +76,6 @@ def test_a_text_that_is_not_split_is_spoken_in_one_go():
 
 def test_a_sentence_that_fails_fails_alone():
     speaker = synthesizer()
-    speaker.tokenizer = Sentences()
     prompt = speaker.prompt("hi there", 0.1 * torch.randn(8000))
     alone = speaker.speak("go on.", prompt, seed=3)
     (bad,) = {*speaker.tokenizer.encode("z")} - {*speaker.tokenizer.encode("stop.")}
@@ -125,7 +122,6 @@ def test_the_stream_of_a_text_is_its_speech():
     chunks = list(speaker.stream("go on", prompt, seed=1))
     assert torch.equal(torch.cat(chunks), speaker.speak("go on", prompt, seed=1).wave)
     long = "go on. go on. stop."
-    speaker.tokenizer = Sentences()
     whole = speaker.speak(long, prompt, seed=1)
     streamed = torch.cat(list(speaker.stream(long, prompt, seed=1)))
     assert torch.equal(streamed, whole.wave), "a long text is spoken in the same pieces"

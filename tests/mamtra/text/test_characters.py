@@ -2,7 +2,7 @@
 
 import pytest
 
-from mamtra.text.characters import ALPHABET, CharacterTokenizer
+from mamtra.text.characters import ALPHABET, MAX_PIECE, CharacterTokenizer
 
 TOKENIZER = CharacterTokenizer()
 
@@ -42,3 +42,23 @@ def test_empty_text(text):
 def test_decode_rejects_foreign_ids():
     with pytest.raises(ValueError, match="id 32 at position 1"):
         TOKENIZER.decode([0, 32])
+
+
+def test_pieces_are_sentences():
+    assert TOKENIZER.pieces("go on") == ["go on."]
+    assert TOKENIZER.pieces("Go on. ... is it? well, stop") == ["go on.", "is it?", "well, stop."]
+    with pytest.raises(ValueError, match="nothing to speak"):
+        TOKENIZER.pieces("... !")
+
+
+def test_long_sentences_are_cut_and_nothing_is_lost():
+    text = "my brother painted the old bridge, " * 10 + "and then he went home " * 10
+    pieces = TOKENIZER.pieces(text)
+    assert all(len(piece) <= MAX_PIECE for piece in pieces) and len(pieces) > 5
+    assert not any(",." in piece for piece in pieces)
+    said = " ".join(piece[:-1] for piece in pieces)
+    assert said.replace(",", "").split() == text.replace(",", "").split()
+    with pytest.raises(
+        ValueError, match=r"'aaaaaaaaaaaaaaaaaaaa'\.\.\. of 200 letters is too long"
+    ):
+        TOKENIZER.pieces("a word " + "a" * 200)

@@ -106,6 +106,12 @@ def test_errors_are_those_of_the_normaliser(tokenizer, text):
             method(text)
 
 
+def test_a_word_that_no_word_is_as_long_as_is_refused(tokenizer):
+    for method in (tokenizer.encode, tokenizer.pieces):
+        with pytest.raises(ValueError, match=r"'aaaa.*\.\.\. of 5000 letters is too long"):
+            method("a " + "a" * 5000)
+
+
 def test_decode_refuses_an_id_outside_the_vocabulary(tokenizer):
     with pytest.raises(ValueError, match="id 999 at position 1"):
         tokenizer.decode([0, 999])
