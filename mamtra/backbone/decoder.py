@@ -3,38 +3,23 @@
 B batch, T time, K new tokens, D d_model.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from mamtra.backbone.attention_mixer import AttentionMixer
 from mamtra.backbone.context import (
     SequenceContext,
     StepContext,
     sequence_context,
 )
 from mamtra.backbone.elementwise import compute_dtype, rms_norm, rotary_angles
-from mamtra.backbone.layer_plan import ATTENTION, MAMBA, LayerPlan, check_plan
-from mamtra.backbone.mamba_mixer import MambaMixer
+from mamtra.backbone.layer_plan import LayerPlan, check_plan
+from mamtra.backbone.mixers import MIXERS
 from mamtra.backbone.sizes import BackboneSizes
 from mamtra.backbone.state import DecodeState
-
-
-class Mixer(Protocol):
-    """What the decoder asks of a mixer."""
-
-    def __call__(self, x: Tensor, context: SequenceContext) -> Tensor: ...
-    def prefill(self, x: Tensor, context: SequenceContext, state: Any) -> Tensor: ...
-    def step(self, x: Tensor, context: StepContext, state: Any) -> Tensor: ...
-    def new_state(
-        self, batch: int, max_length: int, dtype: torch.dtype, device: torch.device
-    ) -> Any: ...
-
-
-MIXERS: dict[str, type[nn.Module]] = {ATTENTION: AttentionMixer, MAMBA: MambaMixer}
 
 
 class RMSNorm(nn.Module):

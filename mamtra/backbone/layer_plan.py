@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 ATTENTION = "attention"
 MAMBA = "mamba"
+LETTERS = {ATTENTION: "A", MAMBA: "M"}  # of every mixer in `mamtra.backbone.mixers`
 RATIOS = ("1:0", "1:1", "1:2", "1:3", "1:5", "1:11", "0:1")
 CLOSED_FORM = ("blockbeg", "blockend", "front", "middle", "back", "sandwich")
 MEASURED = ("cosine", "kl", "swap", "wer")
@@ -88,25 +89,26 @@ def check_plan(plan: LayerPlan, n_layers: int) -> LayerPlan:
     if len(plan) != n_layers:
         raise ValueError(f"the layer plan has {len(plan)} entries for {n_layers} layers")
     for i, kind in enumerate(plan):
-        if kind not in (ATTENTION, MAMBA):
+        if kind not in LETTERS:
             raise ValueError(
-                f"layer {i} of the plan is {kind!r}; valid kinds: {ATTENTION}, {MAMBA}"
+                f"layer {i} of the plan is {kind!r}; valid kinds: {', '.join(LETTERS)}"
             )
     return tuple(plan)
 
 
 def parse_plan(letters: str) -> LayerPlan:
-    """ "AMMM" or "A M M M" -> the plan. ValueError for other letters or none."""
-    kinds = {"A": ATTENTION, "M": MAMBA}
+    """ "AMMM" or "A M M M" -> the plan. ValueError for letters that no mixer has, or none."""
+    kinds = {letter: kind for kind, letter in LETTERS.items()}
     found = letters.replace(" ", "").upper()
     if not found or set(found) - kinds.keys():
-        raise ValueError(f"a layer plan is one letter A or M per layer, not {letters!r}")
+        known = ", ".join(f"{letter} ({kind})" for letter, kind in kinds.items())
+        raise ValueError(f"a layer plan is one letter per layer, not {letters!r}; valid: {known}")
     return tuple(kinds[letter] for letter in found)
 
 
 def plan_letters(plan: Sequence[str]) -> str:
     """One letter per layer without spaces: "AMMMAMMM"."""
-    return "".join("A" if kind == ATTENTION else "M" for kind in plan)
+    return "".join(LETTERS[kind] for kind in plan)
 
 
 def attention_count(plan: Sequence[str]) -> int:

@@ -17,7 +17,7 @@ D d_model, H heads, G key/value heads, E head_dim.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -25,26 +25,15 @@ from torch import Tensor, nn
 from mamtra.backbone.attention_mixer import AttentionMixer
 from mamtra.backbone.context import SequenceContext
 from mamtra.backbone.mamba_mixer import MambaMixer, inverse_softplus
+from mamtra.transfer.pieces import COPIED, FRESH, Piece
+from mamtra.transfer.watch import Seen
 
 INITS = ("paper", "calibrated", "xavier", "kaiming")
-
-COPIED = "copied"
-FRESH = "fresh"
 
 GATE_BIAS = 1.27846  # silu(1.27846) = 1
 SELF_TAP = 0.5  # weight of the current token in the calibrated convolution
 HALF_LIVES = (8.0, 512.0)  # tokens, from the fastest to the slowest head
 CALIBRATED_DT = 1.0  # a token is written with weight 1, as attention adds k v^T
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One tensor, or one named section of its rows, and where its values come from."""
-
-    name: str  # parameter name, with [section] for rows of a fused projection
-    shape: tuple[int, ...]
-    status: str  # COPIED or FRESH
-    source: str  # teacher tensor, or how a fresh tensor was made
 
 
 def check_init(init: str) -> str:
@@ -86,6 +75,15 @@ def match_heads(mamba: MambaMixer, x: Tensor, context: SequenceContext, target: 
         handle.remove()
     rms = head_rms(heads[0], context.valid, mamba.sizes.n_heads)
     mamba.norm_weight.mul_((target / rms).repeat_interleave(mamba.sizes.head_dim))
+
+
+@torch.no_grad()
+def calibrate(attention: AttentionMixer, mamba: MambaMixer, seen: Seen) -> None:
+    """`match_heads` on what the teacher's layer did; init "calibrated" ends with it."""
+    # Without the bias of v, which the student adds after its norm.
+    heads = seen.heads - v_bias_per_head(attention)
+    target = head_rms(heads, seen.context.valid, mamba.sizes.n_heads)
+    match_heads(mamba, seen.x, seen.context, target)
 
 
 def head_rms(outputs: Tensor, valid: Tensor | None, n_heads: int) -> Tensor:

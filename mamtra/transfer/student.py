@@ -12,15 +12,9 @@ from torch import Tensor, nn
 from mamtra.backbone.layer_plan import ATTENTION, LayerPlan, check_plan
 from mamtra.lm.sequence import SequenceBatch
 from mamtra.lm.speech_lm import SpeechLM
-from mamtra.transfer.gqa_to_mamba import (
-    COPIED,
-    INITS,
-    Piece,
-    convert,
-    head_rms,
-    match_heads,
-    v_bias_per_head,
-)
+from mamtra.transfer.conversions import CONVERSIONS
+from mamtra.transfer.gqa_to_mamba import INITS
+from mamtra.transfer.pieces import COPIED, Piece
 from mamtra.transfer.report import TransferReport
 from mamtra.transfer.watch import Seen, watch_mixers
 
@@ -119,17 +113,15 @@ def build_student(
     for i, (source, target) in enumerate(pairs):
         if plan[i] == teacher.plan[i]:
             continue
-        attention, mamba = source.mixer, target.mixer
+        attention, mixer = source.mixer, target.mixer
         prefix = f"backbone.layers.{i}.mixer."
         base = "calibrated" if mixers is not None else init
-        for piece in convert(attention, mamba, base):  # type: ignore[arg-type]
+        conversion = CONVERSIONS[plan[i]]
+        for piece in conversion.convert(attention, mixer, base):  # type: ignore[arg-type]
             origin = prefix + piece.source if piece.status == COPIED else piece.source
             rows.append(Piece(prefix + piece.name, piece.shape, piece.status, origin))
         if init == "calibrated":
-            # Without the bias of v, which the student adds after its norm.
-            heads = seen[i].heads - v_bias_per_head(attention)  # type: ignore[arg-type]
-            target_rms = head_rms(heads, seen[i].context.valid, sizes.n_heads)
-            match_heads(mamba, seen[i].x, seen[i].context, target_rms)  # type: ignore[arg-type]
+            conversion.calibrate(attention, mixer, seen[i])  # type: ignore[arg-type]
         if mixers is not None:
             _take_mixer(mixers, i, student)
     student.eval()

@@ -114,5 +114,5 @@ def test_plans_in_letters():
     assert parse_plan(plan_letters(plan)) == parse_plan("a m A M") == plan
     assert attention_count(plan) == 2
     for letters in ("", "AMX", "1:1"):
-        with pytest.raises(ValueError, match="one letter A or M"):
+        with pytest.raises(ValueError, match=r"one letter per layer.*A \(attention\), M \(mamba\)"):
             parse_plan(letters)

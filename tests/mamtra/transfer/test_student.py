@@ -8,7 +8,8 @@ import torch
 from rich.console import Console
 
 from mamtra.backbone.layer_plan import layer_plan
-from mamtra.transfer.gqa_to_mamba import COPIED, FRESH, INITS
+from mamtra.transfer.gqa_to_mamba import INITS
+from mamtra.transfer.pieces import COPIED, FRESH
 from mamtra.transfer.report import FROZEN
 from mamtra.transfer.student import build_student
 

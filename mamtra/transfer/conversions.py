@@ -1,0 +1,27 @@
+"""How an attention layer becomes a layer of another kind: one entry per mixer that is not attention."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mamtra.backbone.attention_mixer import AttentionMixer
+from mamtra.backbone.layer_plan import MAMBA
+from mamtra.transfer import gqa_to_mamba
+from mamtra.transfer.pieces import Piece
+from mamtra.transfer.watch import Seen
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """convert(attention, mixer, init) fills the mixer and tells where every tensor of it comes from.
+
+    calibrate(attention, mixer, seen) ends init "calibrated" on what the teacher's layer did with a batch.
+    """
+
+    convert: Callable[[AttentionMixer, Any, str], list[Piece]]
+    calibrate: Callable[[AttentionMixer, Any, Seen], None]
+
+
+CONVERSIONS: Mapping[str, Conversion] = {
+    MAMBA: Conversion(gqa_to_mamba.convert, gqa_to_mamba.calibrate),
+}

@@ -1,0 +1,67 @@
+"""Every mixer once more, one token after the other, written from its equations and nothing else."""
+
+import torch
+from torch.nn import functional as F
+
+from mamtra.backbone.elementwise import rotary_angles
+from mamtra.backbone.layer_plan import ATTENTION, MAMBA
+
+
+def rotated(heads, sizes):
+    """heads (T, n, E) turned by their positions: halves of a head are the two coordinates."""
+    cos, sin = rotary_angles(len(heads), sizes.head_dim, sizes.rope_theta, "cpu")
+    cos, sin = cos[:, None].to(heads.dtype), sin[:, None].to(heads.dtype)
+    a, b = heads.chunk(2, dim=-1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
+
+
+def plain_attention(m, x):
+    """x (T, D) -> (T, D)."""
+    s = m.sizes
+    parts = m.qkv_proj(x).split((s.d_inner, s.d_kv, s.d_kv), dim=-1)
+    q, k, v = (part.unflatten(-1, (-1, s.head_dim)) for part in parts)
+    q, k = rotated(q, s), rotated(k, s)
+    outputs = []
+    for t in range(len(x)):
+        heads = []
+        for h in range(s.n_heads):
+            g = h // (s.n_heads // s.n_kv_heads)
+            weights = torch.softmax(k[: t + 1, g] @ q[t, h] / s.head_dim**0.5, dim=0)
+            heads.append(weights @ v[: t + 1, g])
+        outputs.append(m.out_proj(torch.cat(heads)))
+    return torch.stack(outputs)
+
+
+def plain_mamba(m, x):
+    """x (T, D) -> (T, D)."""
+    s = m.sizes
+    z, vx, vb, vc = m.in_proj(x).split((s.d_inner, s.d_kv, s.d_kv, s.d_inner), dim=-1)
+    raw = torch.cat((vx, vb, vc), dim=-1)
+    dt = F.softplus(m.dt_proj(x) + m.dt_bias)
+    states = [torch.zeros(s.head_dim, s.head_dim, dtype=x.dtype) for _ in range(s.n_heads)]
+    outputs = []
+    for t in range(len(x)):
+        mixed = m.conv_bias.clone()
+        for tap in range(s.d_conv):
+            source = t - (s.d_conv - 1) + tap
+            if source >= 0:
+                mixed = mixed + m.conv_weight[:, tap] * raw[source]
+        mixed = mixed * torch.sigmoid(mixed)
+        heads = []
+        for h in range(s.n_heads):
+            g, e = h // (s.n_heads // s.n_kv_heads), s.head_dim
+            xh = mixed[g * e : (g + 1) * e]
+            bh = mixed[s.d_kv + g * e : s.d_kv + (g + 1) * e]
+            ch = mixed[2 * s.d_kv + h * e : 2 * s.d_kv + (h + 1) * e]
+            decay = torch.exp(-dt[t, h] * torch.exp(m.a_log[h]))
+            states[h] = decay * states[h] + dt[t, h] * torch.outer(bh, xh)
+            y = ch @ states[h] + m.skip[h] * xh
+            gate = z[t, h * e : (h + 1) * e]
+            y = y * gate * torch.sigmoid(gate)
+            y = y / torch.sqrt(y.square().mean() + s.norm_eps)
+            heads.append(y * m.norm_weight[h * e : (h + 1) * e])
+        outputs.append(m.out_proj(torch.cat(heads)))
+    return torch.stack(outputs)
+
+
+PLAIN = {ATTENTION: plain_attention, MAMBA: plain_mamba}
