@@ -31,7 +31,8 @@ from mamtra.lm.sequence import (
 
 class SequenceDataset(Dataset):
     """Maps a `Draw` to its (ids, kinds, targets), its alignment targets (None without alignments),
-    each (T,), and its name. A bistream sequence has no alignment targets."""
+    each (T,), its name, and how many of its speech tokens are the prompt's: those of the first of two
+    utterances. A bistream sequence has no alignment targets."""
 
     def __init__(self, table: TokenTable, speech_vocab: int):
         self.table, self.speech_vocab = table, speech_vocab
@@ -41,9 +42,11 @@ class SequenceDataset(Dataset):
         text_ids = torch.cat([self.table.text_ids[i] for i in members])
         speech_ids = torch.cat([self.table.speech_ids[i] for i in members])
         name = "+".join(self.table.utterances[i] for i in members)
+        prompted = len(self.table.speech_ids[members[0]]) if len(members) > 1 else 0
         if streams:
-            return build_bistream(text_ids, speech_ids, self.speech_vocab), None, name
-        return build_sequence(text_ids, speech_ids, self.speech_vocab), self._aligned(members), name
+            return build_bistream(text_ids, speech_ids, self.speech_vocab), None, name, prompted
+        sequence = build_sequence(text_ids, speech_ids, self.speech_vocab)
+        return sequence, self._aligned(members), name, prompted
 
     def _aligned(self, members: Members) -> Tensor | None:
         if self.table.alignments is None:
@@ -57,8 +60,9 @@ class SequenceDataset(Dataset):
 
 def collate_named(items: Sequence[tuple]) -> SequenceBatch:
     """Right-padded batch of dataset items."""
-    sequences, aligned, names = zip(*items, strict=True)
-    return collate(sequences, names, None if any(a is None for a in aligned) else aligned)
+    sequences, aligned, names, prompted = zip(*items, strict=True)
+    aligned = None if any(a is None for a in aligned) else aligned
+    return collate(sequences, names, aligned, prompted)
 
 
 def collate_uncounted(items: Sequence[tuple]) -> SequenceBatch:

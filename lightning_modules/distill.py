@@ -110,9 +110,11 @@ class DistillModule(LanguageModelModule):
         layers = aim.embedding == "all_layers"
         with torch.no_grad():
             teacher_embeds = self.teacher.embed(batch.ids, batch.kinds)
-            teacher_last, teacher_layers = self.teacher.hidden(teacher_embeds, batch.mask, layers)
+            teacher_last, teacher_layers = self.teacher.hidden(
+                teacher_embeds, batch.mask, layers, batch.generated
+            )
         embeds = self.model.embed(batch.ids, batch.kinds)
-        last, student_layers = self.model.hidden(embeds, batch.mask, layers)
+        last, student_layers = self.model.hidden(embeds, batch.mask, layers, batch.generated)
         states = {
             "last_hidden": lambda: ([teacher_last], [last], here),
             "all_layers": lambda: (teacher_layers, student_layers, batch.mask),

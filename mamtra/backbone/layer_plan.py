@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 ATTENTION = "attention"
 MAMBA = "mamba"
-LETTERS = {ATTENTION: "A", MAMBA: "M"}  # of every mixer in `mamtra.backbone.mixers`
+WINDOW = "window"
+LETTERS = {ATTENTION: "A", MAMBA: "M", WINDOW: "W"}  # of every mixer in `mamtra.backbone.mixers`
 RATIOS = ("1:0", "1:1", "1:2", "1:3", "1:5", "1:11", "0:1")
 CLOSED_FORM = ("blockbeg", "blockend", "front", "middle", "back", "sandwich")
 MEASURED = ("cosine", "kl", "swap", "wer")

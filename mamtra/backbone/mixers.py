@@ -11,9 +11,10 @@ from torch import Tensor
 
 from mamtra.backbone.attention_mixer import AttentionMixer
 from mamtra.backbone.context import SequenceContext, StepContext
-from mamtra.backbone.layer_plan import ATTENTION, MAMBA
+from mamtra.backbone.layer_plan import ATTENTION, MAMBA, WINDOW
 from mamtra.backbone.mamba_mixer import MambaMixer
 from mamtra.backbone.sizes import BackboneSizes
+from mamtra.backbone.window_mixer import WindowMixer
 
 
 class Mixer(Protocol):
@@ -37,13 +38,20 @@ class Mixer(Protocol):
         ...
 
     def new_state(
-        self, batch: int, max_length: int, dtype: torch.dtype, device: torch.device
+        self,
+        batch: int,
+        max_length: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        conditioning: int = 0,
     ) -> Any:
-        """Empty state with `num_bytes` for `batch` rows of at most `max_length` tokens."""
+        """Empty state for `batch` rows of at most `max_length` tokens, as many of which as `conditioning` says
+        are not generated (see `WindowState`). It has the methods of `MambaState`."""
         ...
 
 
 MIXERS: Mapping[str, Callable[[BackboneSizes], Any]] = {
     ATTENTION: AttentionMixer,
     MAMBA: MambaMixer,
+    WINDOW: WindowMixer,
 }

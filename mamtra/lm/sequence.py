@@ -161,11 +161,27 @@ class SequenceBatch:
     utterances: tuple[str, ...]
     # (B, T) int64, `alignment_targets` of each row; None when the corpus has no alignment
     aligned: Tensor | None = None
+    prompted: Tensor | None = (
+        None  # (B,) int64 leading speech tokens that are the prompt's; None: 0
+    )
 
     @property
     def n_tokens(self) -> int:
         """Real (not padded) positions."""
         return int(self.mask.sum())
+
+    @property
+    def generated(self) -> Tensor:
+        """(B, T) bool: speech that a model would have made itself, which window layers let go of.
+
+        Everything else is conditioning: text, special tokens and the prompt's speech. A training sequence of
+        two utterances is a prompt and what follows it, so the first one's speech is conditioning (for its own
+        tokens, too); all speech of a single utterance counts as generated.
+        """
+        speech = self.kinds == KIND_SPEECH
+        if self.prompted is None:
+            return speech
+        return speech & (speech.cumsum(dim=1) > self.prompted[:, None])
 
     def to(self, device: torch.device | str) -> "SequenceBatch":
         """The same batch on another device."""
@@ -176,6 +192,7 @@ class SequenceBatch:
             self.mask.to(device),
             self.utterances,
             None if self.aligned is None else self.aligned.to(device),
+            None if self.prompted is None else self.prompted.to(device),
         )
 
 
@@ -183,8 +200,12 @@ def collate(
     sequences: Sequence[Sequence1D],
     utterances: Sequence[str],
     aligned: Sequence[Tensor] | None = None,
+    prompted: Sequence[int] | None = None,
 ) -> SequenceBatch:
-    """Right-pad sequences into one batch. ValueError when the counts differ or are zero."""
+    """Right-pad sequences into one batch. `prompted`: speech tokens of each row that are the prompt's.
+
+    ValueError when the counts differ or are zero.
+    """
     if not sequences or len(sequences) != len(utterances):
         raise ValueError(f"{len(sequences)} sequences for {len(utterances)} utterance ids")
 
@@ -200,4 +221,5 @@ def collate(
         kinds >= 0,
         tuple(utterances),
         None if aligned is None else pad(aligned, IGNORE),
+        None if prompted is None else torch.tensor(prompted),
     )

@@ -103,7 +103,7 @@ def build_student(
     embeds = None if batch is None else teacher.embed(batch.ids, batch.kinds)
     if batch is not None and embeds is not None:
         with watch_mixers(teacher) as seen:
-            hidden = teacher(embeds, batch.mask, output_hidden=True).layer_hidden
+            hidden = teacher(embeds, batch.mask, True, batch.generated).layer_hidden
 
     sizes = replace(teacher.sizes, mamba_rope=mamba_rope)
     student = SpeechLM(sizes, plan, teacher.text_vocab, teacher.speech_vocab, dropout)
@@ -129,7 +129,7 @@ def build_student(
 
     cosine = None
     if batch is not None and embeds is not None and hidden is not None:
-        student_hidden = student(embeds, batch.mask, output_hidden=True).layer_hidden
+        student_hidden = student(embeds, batch.mask, True, batch.generated).layer_hidden
         assert student_hidden is not None
         cosine = _layer_cosine(hidden, student_hidden, batch.mask)
     for group in freeze:

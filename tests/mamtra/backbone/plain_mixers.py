@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from mamtra.backbone.elementwise import rotary_angles
-from mamtra.backbone.layer_plan import ATTENTION, MAMBA
+from mamtra.backbone.layer_plan import ATTENTION, MAMBA, WINDOW
 
 
 def rotated(heads, sizes):
@@ -15,8 +15,8 @@ def rotated(heads, sizes):
     return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1)
 
 
-def plain_attention(m, x):
-    """x (T, D) -> (T, D)."""
+def plain_attention(m, x, local=None, sees=lambda t, keys: keys):
+    """x (T, D) -> (T, D). sees(t, positions up to t): those that position t attends to."""
     s = m.sizes
     parts = m.qkv_proj(x).split((s.d_inner, s.d_kv, s.d_kv), dim=-1)
     q, k, v = (part.unflatten(-1, (-1, s.head_dim)) for part in parts)
@@ -26,13 +26,24 @@ def plain_attention(m, x):
         heads = []
         for h in range(s.n_heads):
             g = h // (s.n_heads // s.n_kv_heads)
-            weights = torch.softmax(k[: t + 1, g] @ q[t, h] / s.head_dim**0.5, dim=0)
-            heads.append(weights @ v[: t + 1, g])
+            keys = sees(t, list(range(t + 1)))
+            weights = torch.softmax(k[keys, g] @ q[t, h] / s.head_dim**0.5, dim=0)
+            heads.append(weights @ v[keys, g])
         outputs.append(m.out_proj(torch.cat(heads)))
     return torch.stack(outputs)
 
 
-def plain_mamba(m, x):
+def plain_window(m, x, local):
+    """x (T, D), local (T,) bool -> (T, D): everything that is not local, and the last W that are."""
+
+    def sees(t, keys):
+        kept = [i for i in keys if local[i]][-m.sizes.window :]
+        return [i for i in keys if i in kept or not local[i]]
+
+    return plain_attention(m, x, sees=sees)
+
+
+def plain_mamba(m, x, local=None):
     """x (T, D) -> (T, D)."""
     s = m.sizes
     z, vx, vb, vc = m.in_proj(x).split((s.d_inner, s.d_kv, s.d_kv, s.d_inner), dim=-1)
@@ -64,4 +75,4 @@ def plain_mamba(m, x):
     return torch.stack(outputs)
 
 
-PLAIN = {ATTENTION: plain_attention, MAMBA: plain_mamba}
+PLAIN = {ATTENTION: plain_attention, MAMBA: plain_mamba, WINDOW: plain_window}
