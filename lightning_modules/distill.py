@@ -1,6 +1,7 @@
 """Distils a frozen teacher into a student: cross entropy + skew KL on logits + MSE on
 embeddings."""
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -14,6 +15,11 @@ from mamtra.lm.sequence import IGNORE, SequenceBatch
 from mamtra.lm.speech_lm import SpeechLM
 
 EMBEDDINGS = ("last_hidden", "all_layers", "input_embed")
+
+
+def narrowed(start: int, size: int, done: float) -> int:
+    """Window after a share `done` of the steps: from `start` to `size` along a cosine (WAND, 2604.08558)."""
+    return round(size + (start - size) * (1 + math.cos(math.pi * done)) / 2)
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,8 @@ class DistillModule(LanguageModelModule):
     The teacher is held outside the module tree: it is in eval mode, has no gradients, and is
     neither in the checkpoint nor in the optimiser. `fresh_names` are the student's parameters
     without a source in the teacher. `logit_chunk` (see `logit_losses`) and `recompute` (see `Decoder`)
-    trade time for memory. Logs every loss term while training (unweighted), and
+    trade time for memory. `window_start`: window layers begin with that window and end with their own
+    (`narrowed`); validation has their own always. Logs every loss term while training (unweighted), and
     "val_loss" (weighted sum), "val_ce", "val_accuracy", "val_logits" and "val_embedding" on
     validation.
     """
@@ -75,10 +82,11 @@ class DistillModule(LanguageModelModule):
         fresh_names: Collection[str] = (),
         logit_chunk: int | None = None,
         recompute: bool = False,
+        window_start: int | None = None,
     ):
         super().__init__()
         self.model, self.objective, self._logit_chunk = student, objective, logit_chunk
-        student.backbone.recompute = recompute
+        student.backbone.recompute, self.window_start = recompute, window_start
         self.optimizer_settings, self.fresh_names = optimizer, fresh_names
         # In a tuple, so that nn.Module does not register it as a submodule.
         self._teacher = (teacher.eval().requires_grad_(False),)
@@ -138,6 +146,9 @@ class DistillModule(LanguageModelModule):
         return terms, len(targets)
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
+        if self.window_start is not None:
+            done, size = self.global_step / self.trainer.max_steps, self.model.sizes.window
+            self.model.backbone.window = narrowed(self.window_start, size, done)
         terms, n = self.losses(batch)
         logged = {
             name: value.detach() for name, value in terms.items() if name in self.metric_names
@@ -146,5 +157,6 @@ class DistillModule(LanguageModelModule):
         return terms["loss"]
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
+        self.model.backbone.window = self.model.sizes.window
         terms, n = self.losses(batch)
         self.log_validation({f"val_{name}": value for name, value in terms.items()}, n)

@@ -1,9 +1,9 @@
 """Which layers stay attention: (number of layers, ratio, placement) -> layer plan.
 
-A ratio `1:k` keeps one attention layer for every k Mamba layers; `1:0` is all attention and `0:1`
-all Mamba. Placement names say where the attention layers are (MamTra, arXiv 2603.12342, section on
-layer placement; the exact Middle and Sandwich splits are this project's reading). Measured
-placements keep the layers with the highest importance scores (`mamtra.transfer.measure_layers`).
+A ratio `1:k` keeps one attention layer for every k layers of another mixer, Mamba if nothing else is said;
+`1:0` is all attention and `0:1` has none. Placement names say where the attention layers are (MamTra,
+arXiv 2603.12342, section on layer placement; the exact Middle and Sandwich splits are this project's reading).
+Measured placements keep the layers with the highest importance scores (`mamtra.transfer.measure_layers`).
 """
 
 import re
@@ -27,7 +27,7 @@ def parse_ratio(ratio: str) -> tuple[int, int]:
     name = f"{int(match[1])}:{int(match[2])}" if match else None
     if name not in RATIOS:
         raise ValueError(
-            f"unknown ratio {ratio!r}; valid ratios (attention:mamba): {', '.join(RATIOS)}"
+            f"unknown ratio {ratio!r}; valid ratios (attention:other): {', '.join(RATIOS)}"
         )
     attention, mamba = name.split(":")
     return int(attention), int(mamba)
@@ -73,16 +73,23 @@ def attention_layers(
 
 
 def layer_plan(
-    n_layers: int, ratio: str, placement: str, scores: Sequence[float] | None = None
+    n_layers: int,
+    ratio: str,
+    placement: str,
+    scores: Sequence[float] | None = None,
+    mixer: str = MAMBA,
 ) -> LayerPlan:
-    """Tuple of "attention" / "mamba", one per layer, first layer first.
+    """Tuple of "attention" and the converted layers' `mixer`, one per layer, first layer first.
 
     scores: importance of each layer, for the MEASURED placements. Raises ValueError for an unknown
     ratio or placement (listing the valid ones), for a layer count that the ratio's period does not
-    divide (naming both), and for a measured placement without one score per layer.
+    divide (naming both), for a measured placement without one score per layer, and for an unknown mixer.
     """
+    if mixer not in LETTERS or mixer == ATTENTION:
+        valid = ", ".join(kind for kind in LETTERS if kind != ATTENTION)
+        raise ValueError(f"unknown mixer {mixer!r} for converted layers; valid mixers: {valid}")
     kept = set(attention_layers(n_layers, ratio, placement, scores))
-    return tuple(ATTENTION if i in kept else MAMBA for i in range(n_layers))
+    return tuple(ATTENTION if i in kept else mixer for i in range(n_layers))
 
 
 def check_plan(plan: LayerPlan, n_layers: int) -> LayerPlan:

@@ -1,11 +1,11 @@
-"""How an attention layer becomes a layer of another kind: one entry per mixer that is not attention."""
+"""How an attention layer becomes a layer of another kind: every mixer is in one of the two tables."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mamtra.backbone.attention_mixer import AttentionMixer
-from mamtra.backbone.layer_plan import MAMBA
+from mamtra.backbone.layer_plan import ATTENTION, MAMBA, WINDOW
 from mamtra.transfer import gqa_to_mamba
 from mamtra.transfer.pieces import Piece
 from mamtra.transfer.watch import Seen
@@ -22,6 +22,8 @@ class Conversion:
     calibrate: Callable[[AttentionMixer, Any, Seen], None]
 
 
+# Kinds whose tensors are attention's own: the teacher's are copied, whatever the init.
+SAME_TENSORS = (ATTENTION, WINDOW)
 CONVERSIONS: Mapping[str, Conversion] = {
     MAMBA: Conversion(gqa_to_mamba.convert, gqa_to_mamba.calibrate),
 }

@@ -50,7 +50,8 @@ def convert(attention: AttentionMixer, mamba: MambaMixer, init: str) -> list[Pie
     Raises ValueError for an unknown init or layers of different sizes.
     """
     check_init(init)
-    if replace(attention.sizes, mamba_rope=mamba.sizes.mamba_rope) != mamba.sizes:
+    own = {"mamba_rope": mamba.sizes.mamba_rope, "window": mamba.sizes.window}
+    if replace(attention.sizes, **own) != mamba.sizes:
         raise ValueError("the attention layer and the Mamba layer have different sizes")
     mamba.reset_dynamics()
     if init in ("xavier", "kaiming"):

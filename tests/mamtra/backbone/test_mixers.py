@@ -12,6 +12,7 @@ from mamtra.backbone.decoder import Decoder
 from mamtra.backbone.layer_plan import LETTERS
 from mamtra.backbone.mixers import MIXERS
 from mamtra.backbone.sizes import BackboneSizes
+from mamtra.transfer.conversions import CONVERSIONS, SAME_TENSORS
 from tests.mamtra.backbone.plain_mixers import PLAIN
 from tests.near import roundings
 
@@ -47,8 +48,9 @@ def assert_same(found, expected):
     assert roundings(found.float(), expected.float()) <= LIMIT
 
 
-def test_every_mixer_has_a_letter_and_its_equations():
+def test_every_mixer_has_a_letter_its_equations_and_a_way_from_attention():
     assert LETTERS.keys() == MIXERS.keys() == PLAIN.keys()
+    assert {*CONVERSIONS, *SAME_TENSORS} == MIXERS.keys()
     assert len(set(LETTERS.values())) == len(LETTERS)
     assert all(len(letter) == 1 and letter.isupper() for letter in LETTERS.values())
 
