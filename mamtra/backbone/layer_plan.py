@@ -12,7 +12,13 @@ from collections.abc import Sequence
 ATTENTION = "attention"
 MAMBA = "mamba"
 WINDOW = "window"
-LETTERS = {ATTENTION: "A", MAMBA: "M", WINDOW: "W"}  # of every mixer in `mamtra.backbone.mixers`
+DELTANET = "deltanet"
+LETTERS = {
+    ATTENTION: "A",
+    MAMBA: "M",
+    WINDOW: "W",
+    DELTANET: "G",
+}  # of every mixer in `mamtra.backbone.mixers`
 RATIOS = ("1:0", "1:1", "1:2", "1:3", "1:5", "1:11", "0:1")
 CLOSED_FORM = ("blockbeg", "blockend", "front", "middle", "back", "sandwich")
 MEASURED = ("cosine", "kl", "swap", "wer", "oas")

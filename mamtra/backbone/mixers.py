@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mamtra.backbone.attention_mixer import AttentionMixer
 from mamtra.backbone.context import SequenceContext, StepContext
-from mamtra.backbone.layer_plan import ATTENTION, MAMBA, WINDOW
+from mamtra.backbone.deltanet_mixer import DeltaNetMixer
+from mamtra.backbone.layer_plan import ATTENTION, DELTANET, MAMBA, WINDOW
 from mamtra.backbone.mamba_mixer import MambaMixer
 from mamtra.backbone.sizes import BackboneSizes
 from mamtra.backbone.window_mixer import WindowMixer
@@ -54,4 +55,5 @@ MIXERS: Mapping[str, Callable[[BackboneSizes], Any]] = {
     ATTENTION: AttentionMixer,
     MAMBA: MambaMixer,
     WINDOW: WindowMixer,
+    DELTANET: DeltaNetMixer,
 }

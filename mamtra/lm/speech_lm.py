@@ -20,8 +20,8 @@ from mamtra.backbone.state import DecodeState
 from mamtra.lm.progress import progress_features, sinusoids
 from mamtra.lm.sequence import KIND_SPECIAL, KIND_SPEECH, KIND_TEXT, N_EXTRA, N_SPECIAL
 
-# Parameters of a Mamba layer that make its decay.
-WIDE = (".dt_proj.weight", ".dt_bias", ".a_log")
+# Parameters of Mamba and DeltaNet layers that make their decay and what they write.
+WIDE = (".dt_proj.weight", ".dt_bias", ".a_log", ".gate_proj.weight", ".beta_bias")
 
 
 def keep_wide(name: str) -> bool:

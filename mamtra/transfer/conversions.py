@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mamtra.backbone.attention_mixer import AttentionMixer
-from mamtra.backbone.layer_plan import ATTENTION, MAMBA, WINDOW
-from mamtra.transfer import gqa_to_mamba
+from mamtra.backbone.layer_plan import ATTENTION, DELTANET, MAMBA, WINDOW
+from mamtra.transfer import gqa_to_deltanet, gqa_to_mamba
 from mamtra.transfer.pieces import Piece
 from mamtra.transfer.watch import Seen
 
@@ -26,4 +26,5 @@ class Conversion:
 SAME_TENSORS = (ATTENTION, WINDOW)
 CONVERSIONS: Mapping[str, Conversion] = {
     MAMBA: Conversion(gqa_to_mamba.convert, gqa_to_mamba.calibrate),
+    DELTANET: Conversion(gqa_to_deltanet.convert, gqa_to_mamba.calibrate),
 }

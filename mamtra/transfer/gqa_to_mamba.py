@@ -17,7 +17,9 @@ D d_model, H heads, G key/value heads, E head_dim.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +45,13 @@ def check_init(init: str) -> str:
     return init
 
 
+def check_sizes(attention: AttentionMixer, mixer: Any) -> None:
+    """Raises ValueError for layers of different geometry."""
+    own = {"mamba_rope": mixer.sizes.mamba_rope, "window": mixer.sizes.window}
+    if replace(attention.sizes, **own) != mixer.sizes:
+        raise ValueError("the attention layer and the layer it becomes have different sizes")
+
+
 @torch.no_grad()
 def convert(attention: AttentionMixer, mamba: MambaMixer, init: str) -> list[Piece]:
     """Fill `mamba` from `attention` and tell what became of every tensor of `mamba`.
@@ -50,12 +59,10 @@ def convert(attention: AttentionMixer, mamba: MambaMixer, init: str) -> list[Pie
     Raises ValueError for an unknown init or layers of different sizes.
     """
     check_init(init)
-    own = {"mamba_rope": mamba.sizes.mamba_rope, "window": mamba.sizes.window}
-    if replace(attention.sizes, **own) != mamba.sizes:
-        raise ValueError("the attention layer and the Mamba layer have different sizes")
+    check_sizes(attention, mamba)
     mamba.reset_dynamics()
     if init in ("xavier", "kaiming"):
-        return _random_projections(mamba, init) + _default_dynamics(mamba)
+        return random_projections(mamba, init, ("dt_proj", "out_proj")) + _default_dynamics(mamba)
     pieces = _copy_projections(attention, mamba)
     if init == "paper":
         return pieces + _fresh_gate(mamba) + _default_dynamics(mamba)
@@ -63,7 +70,7 @@ def convert(attention: AttentionMixer, mamba: MambaMixer, init: str) -> list[Pie
 
 
 @torch.no_grad()
-def match_heads(mamba: MambaMixer, x: Tensor, context: SequenceContext, target: Tensor) -> None:
+def match_heads(mamba: Any, x: Tensor, context: SequenceContext, target: Tensor) -> None:
     """Scale the norm weights so that the RMS of each head before out_proj is target (H,).
 
     x (B, T, D) is the layer's input; padded positions are left out.
@@ -79,8 +86,11 @@ def match_heads(mamba: MambaMixer, x: Tensor, context: SequenceContext, target: 
 
 
 @torch.no_grad()
-def calibrate(attention: AttentionMixer, mamba: MambaMixer, seen: Seen) -> None:
-    """`match_heads` on what the teacher's layer did; init "calibrated" ends with it."""
+def calibrate(attention: AttentionMixer, mamba: Any, seen: Seen) -> None:
+    """`match_heads` on what the teacher's layer did; init "calibrated" ends with it.
+
+    For a mixer with `norm_weight` behind its memory and nothing but a gate of 1 after it.
+    """
     # Without the bias of v, which the student adds after its norm.
     heads = seen.heads - v_bias_per_head(attention)
     target = head_rms(heads, seen.context.valid, mamba.sizes.n_heads)
@@ -137,7 +147,8 @@ def _default_dynamics(mamba: MambaMixer) -> list[Piece]:
     ]
 
 
-def _random_projections(mamba: MambaMixer, init: str) -> list[Piece]:
+def random_projections(mamba: Any, init: str, others: Sequence[str]) -> list[Piece]:
+    """Sections of `in_proj` and the linear layers `others`, of which `out_proj` has a bias, filled anew."""
     fill = nn.init.xavier_uniform_ if init == "xavier" else nn.init.kaiming_uniform_
     pieces = []
     for section, rows in mamba.sections(mamba.sizes).items():
@@ -147,7 +158,7 @@ def _random_projections(mamba: MambaMixer, init: str) -> list[Piece]:
         mamba.in_proj.bias[rows] = 0.0
         pieces.append(Piece(f"in_proj.weight[{section}]", tuple(part.shape), FRESH, init))
         pieces.append(Piece(f"in_proj.bias[{section}]", (part.shape[0],), FRESH, "zero"))
-    for name in ("dt_proj", "out_proj"):
+    for name in others:
         weight = getattr(mamba, name).weight
         fill(weight)
         pieces.append(Piece(f"{name}.weight", tuple(weight.shape), FRESH, init))

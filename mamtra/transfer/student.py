@@ -66,7 +66,7 @@ def build_student(
     mixers: SpeechLM | None = None,
 ) -> tuple[SpeechLM, TransferReport]:
     """A student with `plan` whose attention and window layers, MLPs, norms, embeddings and head are the
-    teacher's and whose Mamba layers are made from the teacher's attention by `init`.
+    teacher's and whose other layers are made from the teacher's attention by `init`.
 
     calibration_batch (about 1,000 tokens are enough) is needed by init "calibrated" and for the
     step-0 cosines of the report. freeze names groups of FREEZE_GROUPS that will not be trained.
@@ -148,9 +148,10 @@ def build_student(
 
 
 def _take_mixer(source: SpeechLM, layer: int, student: SpeechLM) -> None:
-    """Copy one Mamba mixer. ValueError when `source` has no such mixer of this size."""
+    """Copy one converted mixer. ValueError when `source` has no such mixer of this size."""
     if layer >= len(source.plan) or source.plan[layer] != student.plan[layer]:
-        raise ValueError(f"layer {layer} of the model to take mixers from is not a Mamba layer")
+        kind = student.plan[layer]
+        raise ValueError(f"layer {layer} of the model to take mixers from is not a {kind} layer")
     try:
         mixer = _layers(source)[layer].mixer.state_dict()  # type: ignore[union-attr]
         _layers(student)[layer].mixer.load_state_dict(mixer)  # type: ignore[union-attr]

@@ -131,7 +131,9 @@ def test_controls_are_no_teachers_and_twins_are_not_drawn(grid, tmp_path, monkey
     )
     write_figures(results.done(), pd.DataFrame(), tmp_path / "figures")
     students, teacher = drawn[0]
-    assert "AW-s0-3" not in set(students["work"]) and teacher == pytest.approx([2.7, 2 / 15], abs=1e-4)
+    assert "AW-s0-3" not in set(students["work"]) and teacher == pytest.approx(
+        [2.7, 2 / 15], abs=1e-4
+    )
 
 
 def test_errors_are_of_the_shared_utterances_in_the_asked_order(grid, tmp_path):

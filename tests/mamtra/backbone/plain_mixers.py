@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from mamtra.backbone.elementwise import rotary_angles
-from mamtra.backbone.layer_plan import ATTENTION, MAMBA, WINDOW
+from mamtra.backbone.layer_plan import ATTENTION, DELTANET, MAMBA, WINDOW
 
 
 def rotated(heads, sizes):
@@ -75,4 +75,42 @@ def plain_mamba(m, x, local=None):
     return torch.stack(outputs)
 
 
-PLAIN = {ATTENTION: plain_attention, MAMBA: plain_mamba, WINDOW: plain_window}
+def plain_deltanet(m, x, local=None):
+    """x (T, D) -> (T, D)."""
+    s, e = m.sizes, m.sizes.head_dim
+    z, raw = m.in_proj(x).split((s.d_inner, s.d_inner + 2 * s.d_kv), dim=-1)
+    dt, beta = m.gate_proj(x).chunk(2, dim=-1)
+    dt, beta = F.softplus(dt + m.dt_bias), torch.sigmoid(beta + m.beta_bias)
+    memories = [torch.zeros(e, e, dtype=x.dtype) for _ in range(s.n_heads)]
+    outputs = []
+    for t in range(len(x)):
+        mixed = m.conv_bias.clone()
+        for tap in range(s.d_conv):
+            source = t - (s.d_conv - 1) + tap
+            if source >= 0:
+                mixed = mixed + m.conv_weight[:, tap] * raw[source]
+        mixed = mixed * torch.sigmoid(mixed)
+        heads = []
+        for h in range(s.n_heads):
+            g = h // (s.n_heads // s.n_kv_heads)
+            q = mixed[h * e : (h + 1) * e]
+            k = mixed[s.d_inner + g * e : s.d_inner + (g + 1) * e]
+            v = mixed[s.d_inner + s.d_kv + g * e : s.d_inner + s.d_kv + (g + 1) * e]
+            q, k = q / q.norm() / e**0.5, k / k.norm()
+            memory = torch.exp(-dt[t, h] * torch.exp(m.a_log[h])) * memories[h]
+            # What the key stood for gives way to the value, by a share of beta.
+            memories[h] = memory + beta[t, h] * torch.outer(k, v - k @ memory)
+            y = q @ memories[h]
+            y = y / torch.sqrt(y.square().mean() + s.norm_eps) * m.norm_weight[h * e : (h + 1) * e]
+            gate = z[t, h * e : (h + 1) * e]
+            heads.append(y * gate * torch.sigmoid(gate))
+        outputs.append(m.out_proj(torch.cat(heads)))
+    return torch.stack(outputs)
+
+
+PLAIN = {
+    ATTENTION: plain_attention,
+    MAMBA: plain_mamba,
+    WINDOW: plain_window,
+    DELTANET: plain_deltanet,
+}
