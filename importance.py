@@ -32,6 +32,7 @@ from lightning_modules.running import clear_errors, train_in
 from lightning_modules.trainer_settings import TrainingLength
 from mamtra.lm.checkpoint import load_lm, model_sha256, save_lm
 from mamtra.lm.speech_lm import SpeechLM
+from mamtra.transfer.measure_alignment import alignment_samples
 from mamtra.transfer.measure_layers import (
     LayerSamples,
     changed,
@@ -73,6 +74,14 @@ def layer_intervals(samples: LayerSamples) -> list[Interval]:
 def cosine(s: CosineSettings, own: Mapping[str, Any], teacher: SpeechLM) -> Found:
     batches = tokens_of(s, teacher, s.batch.max_tokens).val_dataloader()
     samples = cosine_samples(teacher, batches, s.part, s.skip)
+    return layer_intervals(samples), len(samples.counts)
+
+
+def oas(s: ModeSettings, own: Mapping[str, Any], teacher: SpeechLM) -> Found:
+    """Says which head of each layer it is."""
+    batches = tokens_of(s, teacher, s.batch.max_tokens).val_dataloader()
+    samples, heads = alignment_samples(teacher, batches)
+    CONSOLE.print(f"best aligned heads: {' '.join(map(str, heads))}")
     return layer_intervals(samples), len(samples.counts)
 
 
@@ -190,6 +199,7 @@ class Mode(Generic[S]):
 
 MODES: Mapping[str, Mode[Any]] = {
     "cosine": Mode(CosineSettings, cosine, "1 - cosine"),
+    "oas": Mode(ModeSettings, oas, "attention on the best monotonic path"),
     "kl": Mode(KlSettings, kl, "nats of KL to the teacher saved"),
     "swap": Mode(SwapSettings, swap, "nats of KL to the teacher"),
     "wer": Mode(WerSettings, wer, "WER above the teacher's"),

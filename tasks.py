@@ -28,6 +28,7 @@ from lightning_modules.slurm import current_step
 from lightning_modules.teacher import TeacherModule
 from lightning_modules.trainer_settings import TrainingLength
 from mamtra.backbone.layer_plan import (
+    ATTENTION,
     MEASURED,
     LayerPlan,
     check_plan,
@@ -98,7 +99,7 @@ def plan_of(s: StudentSettings) -> LayerPlan:
     if s.placement in MEASURED:
         file = s.paths.importance / f"{s.placement}.json"
         scores = load_scores(file, s.placement, s.paths.teacher).values
-    return layer_plan(n_layers, s.ratio, s.placement, scores)
+    return layer_plan(n_layers, s.ratio, s.placement, scores, s.mixer)
 
 
 def converted(
@@ -111,7 +112,8 @@ def converted(
     codes = source.speech_vocab
     tokens = token_data(s.paths, s.text, codes, s.batch, s.seed, train_paths)
     parts = (source, plan, s.init, tokens.calibration_batch())
-    lm, report = build_student(*parts, mixers=mixers, **asdict(s.transfer))
+    options = {**asdict(s.transfer), "window": s.window.size}
+    lm, report = build_student(*parts, mixers=mixers, **options)
     rank_zero_only(report.print)()
     say(f"layers: {draw(plan)}")
     return source, tokens, lm, report
@@ -130,11 +132,11 @@ def trained_on(s: DistillSettings) -> dict[str, Path]:
 
 
 def student(s: DistillSettings) -> Run:
-    """The teacher with layers turned into Mamba layers, to be distilled from it."""
+    """The teacher with layers turned into other layers, to be distilled from it."""
     source, tokens, lm, report = converted(s, tuple(trained_on(s).values()))
     options = (s.objective, s.optimizer, report.fresh_parameter_names)
-    memory = asdict(s.memory)
-    return DistillModule(source, lm, *options, on_policy=s.data.on_policy, **memory), tokens
+    more = {**asdict(s.memory), "window_start": s.window.start, "on_policy": s.data.on_policy}
+    return DistillModule(source, lm, *options, **more), tokens
 
 
 def layerwise(s: StudentSettings) -> Run:
@@ -143,12 +145,17 @@ def layerwise(s: StudentSettings) -> Run:
     return LayerwiseModule(source, lm, s.optimizer, report.fresh_parameter_names), tokens
 
 
+# Settings that came after runs which can still be resumed, at the values that those runs had.
+LATER: Mapping[str, Any] = {"mixer": "mamba", "window": {"size": 32, "start": None}}
+
+
 def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that make one run another; where files lie is not among them, nor what an explicit
     plan overrules."""
     hidden = {"paths", "run", "overwrite", "cell"}
     if plain.get("plan"):
-        hidden |= {"ratio", "placement"}
+        hidden |= {"ratio", "placement", "mixer"}
+    hidden |= {key for key, before in LATER.items() if plain.get(key) == before}
     return {key: value for key, value in plain.items() if key not in hidden}
 
 
@@ -182,6 +189,15 @@ def train_student(s: DistillSettings, own: Mapping[str, Any]) -> None:
     more = read_by_student(s) | trained_on(s)
     more.pop("recordings", None)  # which is hashed as "tokens": validation is always on them
     train_model(s, own, "student", more, lambda: student(s))
+
+
+def continue_teacher(s: DistillSettings, own: Mapping[str, Any]) -> None:
+    """task=continue: the control of every student, which has its data, steps and rate."""
+    if set(plan_of(s)) != {ATTENTION}:
+        raise SettingsError(
+            f"task=continue trains the teacher itself on: ratio=1to0, not {s.plan or s.ratio}"
+        )
+    train_student(s, own)
 
 
 @contextmanager
@@ -221,11 +237,13 @@ def sweep_cell(s: CellSettings, own: Mapping[str, Any]) -> None:
     """task=cell: `studies.grid` trains and evaluates it in processes of their own."""
     # Here, because a grid is scored and so needs the [eval] extra; training alone does not.
     from studies.grid import Cell, axes, check_version, refuse_cell, run_cell, stages, sweep_size
+    from studies.grid_table import CONTINUED
     from studies.tasks_of_step import join
 
     job, grid = HydraConfig.get(), s.run
     given, total = tuple(job.overrides.task), sweep_size(job.sweeper.get("params") or {}, sys.argv)
-    one = Cell(s.ratio, s.placement, s.seed, axes(given), (), {})
+    placement = CONTINUED if s.cell.continued else s.placement
+    one = Cell(s.ratio, placement, s.seed, axes(given), (), {})
     step = current_step()
     first = step is None or step.rank == 0
     if first:
@@ -234,7 +252,7 @@ def sweep_cell(s: CellSettings, own: Mapping[str, Any]) -> None:
         plan = plan_of(s)
     except (ValueError, FileNotFoundError) as error:
         return refuse_cell(grid, one, str(error), total) if first else None
-    settings = identity({**own, "plan": plan_letters(plan), "task": "distill"})
+    settings = identity({**own, "plan": plan_letters(plan), "task": one.task})
     length = {"steps": s.steps, "epochs": s.epochs}  # another length is another cell
     one = replace(one, plan=plan, settings=result_settings(settings) | length)
     todo = stages(one, grid, s.paths.teacher, given, s.cell.evaluate)
@@ -261,6 +279,7 @@ TASKS: Mapping[str, Task[Any]] = {
     "teacher": Task(TeacherSettings, train_teacher),
     "layerwise": Task(StudentSettings, train_layers),
     "distill": Task(DistillSettings, train_student),
+    "continue": Task(DistillSettings, continue_teacher),
     "cell": Task(CellSettings, sweep_cell),
 }
 

@@ -18,6 +18,11 @@ from mamtra.lm.speech_lm import SpeechLM
 EMBEDDINGS = ("last_hidden", "all_layers", "input_embed")
 
 
+def narrowed(start: int, size: int, done: float) -> int:
+    """Window after a share `done` of the steps: from `start` to `size` along a cosine (WAND, 2604.08558)."""
+    return round(size + (start - size) * (1 + math.cos(math.pi * done)) / 2)
+
+
 @dataclass(frozen=True)
 class Objective:
     """Weights and readings of MamTra's L_CE + L_logits + L_emb; weight 0 leaves a term out.
@@ -50,7 +55,8 @@ class DistillModule(LanguageModelModule):
     The teacher is held outside the module tree: it is in eval mode, has no gradients, and is
     neither in the checkpoint nor in the optimiser. `fresh_names` are the student's parameters
     without a source in the teacher. `logit_chunk` (see `logit_losses`) and `recompute` (see `Decoder`)
-    trade time for memory. Logs every loss term while training (unweighted), and
+    trade time for memory. `window_start`: window layers begin with that window and end with their own
+    (`narrowed`); validation has their own always. Logs every loss term while training (unweighted), and
     "val_loss" (weighted sum), "val_ce", "val_accuracy", "val_logits" and "val_embedding" on
     validation.
 
@@ -81,13 +87,14 @@ class DistillModule(LanguageModelModule):
         logit_chunk: int | None = None,
         recompute: bool = False,
         on_policy: OnPolicy | None = None,
+        window_start: int | None = None,
     ):
         super().__init__()
         self.on_policy = on_policy if on_policy is not None and on_policy.share else None
         if self.on_policy is not None:
             self.metric_names = (*self.metric_names, "on_policy")
         self.model, self.objective, self._logit_chunk = student, objective, logit_chunk
-        student.backbone.recompute = recompute
+        student.backbone.recompute, self.window_start = recompute, window_start
         self.optimizer_settings, self.fresh_names = optimizer, fresh_names
         # In a tuple, so that nn.Module does not register it as a submodule.
         self._teacher = (teacher.eval().requires_grad_(False),)
@@ -119,9 +126,11 @@ class DistillModule(LanguageModelModule):
         layers = aim.embedding == "all_layers"
         with torch.no_grad():
             teacher_embeds = self.teacher.embed(batch.ids, batch.kinds)
-            teacher_last, teacher_layers = self.teacher.hidden(teacher_embeds, batch.mask, layers)
+            teacher_last, teacher_layers = self.teacher.hidden(
+                teacher_embeds, batch.mask, layers, batch.generated
+            )
         embeds = self.model.embed(batch.ids, batch.kinds)
-        last, student_layers = self.model.hidden(embeds, batch.mask, layers)
+        last, student_layers = self.model.hidden(embeds, batch.mask, layers, batch.generated)
         states = {
             "last_hidden": lambda: ([teacher_last], [last], here),
             "all_layers": lambda: (teacher_layers, student_layers, batch.mask),
@@ -149,15 +158,19 @@ class DistillModule(LanguageModelModule):
         here = batch.targets != IGNORE
         with torch.no_grad():
             teacher_last, _ = self.teacher.hidden(
-                self.teacher.embed(batch.ids, batch.kinds), batch.mask
+                self.teacher.embed(batch.ids, batch.kinds), batch.mask, False, batch.generated
             )
-        last, _ = self.model.hidden(self.model.embed(batch.ids, batch.kinds), batch.mask)
+        embeds = self.model.embed(batch.ids, batch.kinds)
+        last, _ = self.model.hidden(embeds, batch.mask, False, batch.generated)
         heads = (self.teacher.llm_decoder, self.model.llm_decoder)
         states = (teacher_last[here], last[here], batch.targets[here])
         return logit_losses(*states, *heads, direction, alpha, self._logit_chunk)["logits"]
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
         own = self.on_policy
+        if self.window_start is not None:
+            done, size = self.global_step / self.trainer.max_steps, self.model.sizes.window
+            self.model.backbone.window = narrowed(self.window_start, size, done)
         if own is not None and own.is_due(self.global_step):
             said = speak(self.model, batch, own.longest)
             loss = self.divergence(said, own.direction, own.alpha)
@@ -170,5 +183,6 @@ class DistillModule(LanguageModelModule):
         return terms["loss"]
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
+        self.model.backbone.window = self.model.sizes.window
         terms, n = self.losses(batch)
         self.log_validation({f"val_{name}": value for name, value in terms.items()}, n)

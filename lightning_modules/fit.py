@@ -70,7 +70,8 @@ def fit(
     """Trains `module.model` to `steps` in `run`, from its last checkpoint if it has one.
 
     `kept`: names of the steps whose models are exported to <run>/kept. `overwrite`: discards an earlier
-    run. Returns the exported folder. Raises RunError for a broken checkpoint or a folder in which another
+    run. With 0 steps the model is exported as it was built.
+    Returns the exported folder. Raises RunError for a broken checkpoint or a folder in which another
     process trains, NonFiniteLossError, Interrupted.
     """
     environment = cluster_environment(settings.devices, settings.nodes)
@@ -82,6 +83,7 @@ def fit(
         resume_path = None if overwrite else run.resume_path()
         every = (settings.checkpoint_every, settings.checkpoint_minutes)
         checkpoint = RunCheckpoint(run.checkpoints, *every, module.monitor)
+        facts: dict[str, str] = {}
 
         def save(folder: Path, model: SpeechLM, about: Mapping[str, Any]) -> None:
             """A model and where it comes from."""
@@ -93,6 +95,11 @@ def fit(
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             }
             save_lm(folder, model, provenance, settings.export_dtype)
+
+        if steps == 0:
+            if first:
+                save(run.export, module.model, {"weights": "untrained"})
+            return run.export
 
         def keep(step: int, model: SpeechLM) -> None:
             save(run.kept / kept[step], model, {"weights": "last", "step": step})
@@ -106,7 +113,7 @@ def fit(
         ]
         trainer = _trainer(settings, steps, run, callbacks, environment)
         device = trainer.strategy.root_device
-        facts = {"device": device.type, "precision": settings.precision, "ssd": backend(device)}
+        facts |= {"device": device.type, "precision": settings.precision, "ssd": backend(device)}
         say(f"training on {facts['device']}, {facts['precision']}, ssd {facts['ssd']}")
         trainer.fit(module, datamodule, ckpt_path=resume_path, weights_only=True)
         if trainer.is_global_zero:

@@ -66,7 +66,8 @@ class LayerwiseModule(LanguageModelModule):
         """Relative MSE of each converted layer, (number of converted layers,)."""
         teacher = self._teacher[0]
         with torch.no_grad(), watch_mixers(teacher) as seen:
-            teacher(teacher.embed(batch.ids, batch.kinds), batch.mask)
+            embeds = teacher.embed(batch.ids, batch.kinds)
+            teacher(embeds, batch.mask, generated=batch.generated)
         losses = []
         for i in self.converted:
             output = self._mixer(i)(seen[i].x, seen[i].context)

@@ -98,4 +98,4 @@ def speak(student: SpeechLM, batch: SequenceBatch, longest: float) -> SequenceBa
         drawn = torch.cat((tokens, torch.tensor([last])))
         before = torch.full((len(row) - len(drawn),), IGNORE)
         sequences.append((row, kind, torch.cat((before, drawn))))
-    return collate(sequences, batch.utterances).to(batch.ids.device)
+    return collate(sequences, batch.utterances, n_prompt=starts).to(batch.ids.device)

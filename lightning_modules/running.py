@@ -116,7 +116,9 @@ def longer(run: RunFolder, steps: int) -> bool:
     """
     if not run.last.exists() and not run.finished:
         return True
-    before = run.lengths()[-1] or steps
+    before = run.lengths()[-1]
+    if not before and "lengths" not in run.read():  # a folder of an older version that does not say
+        before = steps
     if steps < before:
         raise RunError(
             f"{run.path} is a run of {before} steps, not of {steps}: they can be raised only. "

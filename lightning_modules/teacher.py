@@ -60,7 +60,8 @@ class TeacherModule(LanguageModelModule):
         """Logits (N, V+3) and targets (N,) of the N positions that predict something."""
         here = batch.targets != IGNORE
         ids = corrupt(batch, self.corruption) if self.training else batch.ids
-        last, _ = self.model.hidden(self.model.embed(ids, batch.kinds), batch.mask)
+        embeds = self.model.embed(ids, batch.kinds)
+        last, _ = self.model.hidden(embeds, batch.mask, generated=batch.generated)
         return self.model.llm_decoder(last[here]), batch.targets[here]
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:

@@ -101,13 +101,31 @@ class TransferSettings:
 
 
 @dataclass(frozen=True)
+class WindowSettings:
+    """Of window layers: generated tokens in sight, and how many of them at the first step of a training that
+    narrows the window to them (null: all steps have it)."""
+
+    size: int
+    start: int | None
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or (self.start is not None and self.start < self.size):
+            raise ValueError(
+                f"window.size={self.size} window.start={self.start}: a window of at least one token, and a "
+                "start that is not below it (or null)"
+            )
+
+
+@dataclass(frozen=True)
 class StudentSettings(ModelSettings):
-    """task=layerwise, and what distillation has, too. `plan` overrules `ratio` and `placement`."""
+    """task=layerwise, and what distillation has, too. `plan` overrules `ratio`, `placement` and `mixer`."""
 
     ratio: str
     placement: str
+    mixer: str
     plan: str | None
     init: str
+    window: WindowSettings
     transfer: TransferSettings
 
 
@@ -133,7 +151,7 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class DistillSettings(StudentSettings):
-    """task=distill."""
+    """task=distill and task=continue."""
 
     data: DataSettings
     objective: Objective
@@ -142,10 +160,12 @@ class DistillSettings(StudentSettings):
 
 @dataclass(frozen=True)
 class GridSettings:
-    """`evaluate`: settings of evaluate.py; `mix`: rows of another code version may be in the table."""
+    """`evaluate`: settings of evaluate.py; `mix`: rows of another code version may be in the table;
+    `continued`: a cell of ratio 1:0 is the teacher trained on, not the teacher."""
 
     evaluate: dict[str, Any]
     mix: bool
+    continued: bool
 
 
 @dataclass(frozen=True)

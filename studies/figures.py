@@ -16,7 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mamtra.backbone.layer_plan import PLACEMENTS, RATIOS
+from studies.grid_table import CONTINUED, of_mamba
 
+COLOURS = (*matplotlib.colormaps["tab10"].colors, *matplotlib.colormaps["Dark2"].colors)  # type: ignore
 MARKERS = dict(zip((ratio.replace(":", "to") for ratio in RATIOS), "Xovs^DP", strict=True))
 
 
@@ -58,7 +60,7 @@ def ce_wer_scatter(
     names, ratios = placements_in(cells), ratios_in(cells)
     for name in names:
         # A placement has one colour in every figure, whatever else is drawn.
-        colour = matplotlib.colormaps["tab10"](PLACEMENTS.index(name))
+        colour = COLOURS[PLACEMENTS.index(name)]
         for ratio in ratios:
             some = cells[(cells["placement"] == name) & (cells["ratio"] == ratio)]
             axes.scatter(some[ce], 100 * some[wer], color=colour, marker=MARKERS[ratio], s=28)
@@ -81,11 +83,12 @@ def write_figures(cells: pd.DataFrame, paper: pd.DataFrame, folder: Path) -> lis
     """The two headline figures as SVG, the same bytes for the same numbers.
 
     Args:
-        cells: finished cells of a grid; those of seed 0 are drawn, ratio 1:0 as the teacher.
+        cells: finished cells of a grid; those of Mamba layers and seed 0 are drawn, ratio 1:0 as the teacher.
         paper: ratio, placement, ce and wer (a fraction) of the paper's figure 4.
     """
-    students = cells.query("seed == 0 and ratio != '1to0'")
-    teachers = cells.query("seed == 0 and ratio == '1to0'").to_dict("records")
+    students = cells[of_mamba(cells["plan"])].query("seed == 0 and ratio != '1to0'")
+    own = cells[cells["placement"] != CONTINUED]
+    teachers = own.query("seed == 0 and ratio == '1to0'").to_dict("records")
     known = [teachers[0]["ce"], teachers[0]["wer_corpus"]] if teachers else []
     with plt.rc_context({"svg.hashsalt": "mamtra", "font.size": 9}):
         maps, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")

@@ -33,7 +33,7 @@ from eval.store.manifest import REPOSITORY, git_state
 from lightning_modules.slurm import Step
 from lightning_modules.stopping import Interrupted
 from mamtra.backbone.layer_plan import LayerPlan, plan_letters
-from studies.grid_table import STUDENT, Row, progress, table
+from studies.grid_table import CONTINUED, STUDENT, Row, is_teacher, progress, table
 from studies.tasks_of_step import run, tell
 
 STARTED_S = time.time()
@@ -56,6 +56,11 @@ class Cell:
     def work(self) -> str:
         """Name of the shared work: layer plan, seed and a hash of the training settings."""
         return f"{plan_letters(self.plan)}-s{self.seed}-{sha256_json(self.settings)[:8]}"
+
+    @property
+    def task(self) -> str:
+        """What train.py does for it."""
+        return "continue" if self.placement == CONTINUED else "distill"
 
     @property
     def name(self) -> str:
@@ -86,7 +91,7 @@ def stages(
 ) -> tuple[Stage, ...]:
     """Training and evaluation of a cell as the commands that a user would type.
 
-    The teacher itself (ratio 1:0) is not trained.
+    The teacher itself (ratio 1:0) is not trained, unless the cell is the teacher continued.
 
     Args:
         overrides: of the sweep's job; those that choose the cell or the folder are replaced.
@@ -94,13 +99,13 @@ def stages(
     """
     folder = grid / "works" / cell.work
     model, found = teacher, []
-    if set(cell.plan) != {"attention"}:
+    if not is_teacher(asdict(cell)):
         model = folder / "run" / STUDENT
         own = ("ratio=", "placement=", "run=", "cell.", "hydra")
         kept = (override for override in overrides if not override.lstrip("+~").startswith(own))
         # What a sweep has besides a training is not a setting of it.
         chosen = (
-            *("task=distill", "~cell", f"plan={plan_letters(cell.plan)}"),
+            *(f"task={cell.task}", "~cell", f"plan={plan_letters(cell.plan)}"),
             f"run={_quoted(folder / 'run')}",
         )
         script = str(REPOSITORY / "train.py")

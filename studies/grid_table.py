@@ -15,10 +15,24 @@ import pandas as pd
 from eval.analysis.summary import difference_to
 from eval.store.evaluations import Evaluated, check_comparable, read_evaluation
 from eval.store.files import InputError, read_json
-from mamtra.backbone.layer_plan import attention_count, plan_letters
+from mamtra.backbone.layer_plan import ATTENTION, attention_count, plan_letters
 
 Row = dict[str, Any]
 STUDENT = "student"  # what the evaluation of a work calls its system
+CONTINUED = "continued"  # stands for a placement: the teacher trained on with a student's data, steps and rate
+
+
+def is_teacher(cell: Row) -> bool:
+    """Whether a cell of the folder is the teacher itself."""
+    return (
+        bool(cell["plan"]) and set(cell["plan"]) == {ATTENTION} and cell["placement"] != CONTINUED
+    )
+
+
+def of_mamba(plans: pd.Series) -> pd.Series:
+    """Which layer plans (letters) hold nothing but attention and Mamba: figures and tables over ratio and
+    placement are of these, their twins of other mixers stand apart."""
+    return plans.astype(str).str.fullmatch(r"[AM]*")
 
 
 def table(grid: Path) -> list[Row]:
@@ -31,9 +45,9 @@ def table(grid: Path) -> list[Row]:
     # A work belongs to one seed, so that what it measured is the same for all of its cells.
     seeds = {cell["work"]: cell["seed"] for cell in cells if cell["work"]}
     teachers = {
-        seed: _teacher(grid / "works" / work)
-        for work, seed in seeds.items()
-        if "M" not in work.split("-")[0]
+        cell["seed"]: _teacher(grid / "works" / cell["work"])
+        for cell in cells
+        if cell["work"] and is_teacher(cell)
     }
     works = {
         work: _work_row(grid / "works" / work, teachers.get(seed)) for work, seed in seeds.items()

@@ -25,7 +25,7 @@ from eval.store.evaluations import check_list, check_recipe, read_evaluation
 from eval.store.files import InputError, read_json, write_bytes, write_json, write_text
 from eval.store.manifest import REPOSITORY, device_description, package_versions
 from studies.figures import write_figures
-from studies.grid_table import STUDENT, scores_of, table
+from studies.grid_table import CONTINUED, STUDENT, scores_of, table
 
 PAPER = REPOSITORY / "results" / "paper" / "figure4.csv"
 GAP = ("", "_low", "_high", "_p")
@@ -105,7 +105,8 @@ def _with_intervals(cells: pd.DataFrame, utterances: pd.DataFrame) -> pd.DataFra
         str(work): rows.set_index("utterance")
         for work, rows in utterances.dropna(subset=["errors"]).groupby("work")
     }
-    teachers = cells[cells["ratio"] == "1to0"].set_index("seed")["work"].to_dict()
+    own = (cells["ratio"] == "1to0") & (cells["placement"] != CONTINUED)
+    teachers = cells[own].set_index("seed")["work"].to_dict()
     rows: list[dict[str, float]] = []
     for work, seed in zip(cells["work"], cells["seed"], strict=True):
         own, base = by_work.get(work), by_work.get(teachers.get(seed, ""))

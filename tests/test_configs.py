@@ -13,7 +13,16 @@ from omegaconf import OmegaConf
 from importance import MODES
 from lightning_modules.distill import Objective
 from lightning_modules.optim import RECIPES
-from mamtra.backbone.layer_plan import MEASURED, PLACEMENTS, RATIOS, layer_plan, plan_name
+from mamtra.backbone.layer_plan import (
+    ATTENTION,
+    LETTERS,
+    MEASURED,
+    PLACEMENTS,
+    RATIOS,
+    layer_plan,
+    plan_letters,
+    plan_name,
+)
 from mamtra.backbone.sizes import BackboneSizes
 from mamtra.transfer.student import STUDENT_INITS as INITS
 from settings import SettingsError, plain_settings, typed
@@ -49,6 +58,29 @@ def test_the_groups_offer_exactly_what_the_code_knows():
     assert options("init") == sorted(INITS)
     tables = get_args(get_args(get_type_hints(DataSettings)["tables"])[0])
     assert set(tables) <= set(options("data"))
+
+
+def test_every_mixer_but_attention_is_an_option_and_windows_need_no_init():
+    names = [name for name in options("mixer") if not name.startswith("_")]
+    cells = [resolved("experiment=mini_cell", f"mixer={name}", "ratio=1to11") for name in names]
+    assert {s["mixer"] for s in cells} == LETTERS.keys() - {ATTENTION}
+    starts = {s["mixer"]: s["init"] for s in cells}
+    assert starts["mamba"] == "layerwise" and starts["window"] == "identity"
+    plan = layer_plan(N_LAYERS, "1to11", "back", mixer="window")
+    assert plan_letters(plan) == "W" * 11 + "A"
+    with pytest.raises(HydraException, match="window"):
+        resolved("experiment=mini_cell", "mixer=rnn")
+
+
+def test_the_teacher_continued_has_the_cells_data_steps_and_rate():
+    cell, continued = (resolved(f"experiment={n}") for n in ("mini_grid", "mini_grid_continued"))
+    for key in ("batch", "steps", "optimizer", "trainer", "seed"):
+        assert cell[key] == continued[key], key
+    student, alone = (resolved(f"experiment={n}") for n in ("mini_distill", "mini_continue"))
+    for key in ("batch", "steps", "optimizer", "trainer", "seed"):
+        assert student[key] == alone[key], key
+    assert continued["cell"]["continued"] and continued["ratio"] == alone["ratio"] == "1to0"
+    assert alone["objective"]["ce"] == 1 and alone["objective"]["logits"] == 0
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))

@@ -18,6 +18,7 @@ SHORT = (
 )
 OPTIONS = {
     "cosine": (),
+    "oas": (),
     "swap": (),
     "kl": (*SHORT, "trainer.precision=32-true"),
     "wer": ("items=[0,2]", "synthesis_batch=2"),
@@ -50,7 +51,7 @@ def test_every_mode_writes_scores_that_a_placement_reads(mode, importance, tiny_
     assert len(scores.layers) == 4 and scores.n >= 2
     assert all(layer.low <= layer.score <= layer.high for layer in scores.layers)
     assert (tmp_path / f"runs/importance/{mode}.svg").read_text().count("<svg") == 1
-    if mode in ("cosine", "swap"):
+    if mode in ("cosine", "oas", "swap"):
         first = (tmp_path / f"runs/importance/{mode}.json").read_text()
         importance(mode)
         assert (tmp_path / f"runs/importance/{mode}.json").read_text() == first

@@ -25,4 +25,10 @@ def test_they_disagree_about_the_first_layer():
     for mode in MEASURED:
         values = load_scores(SCORES / f"{mode}.json", mode, TEACHER).values
         kept[mode] = attention_layers(12, "1:11", mode, values)
-    assert kept == {"cosine": (0,), "kl": (7,), "swap": (0,), "wer": (0,)}
+    assert kept == {"cosine": (0,), "kl": (7,), "swap": (0,), "wer": (0,), "oas": (6,)}
+
+
+def test_alignment_finds_the_guided_layers():
+    """Heads of 3 to 8 were told to attend to the letter being spoken (configs/experiment/mini_teacher.yaml)."""
+    values = load_scores(SCORES / "oas.json", "oas", TEACHER).values
+    assert attention_layers(12, "1:1", "oas", values) == (3, 4, 5, 6, 7, 8)

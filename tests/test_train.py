@@ -16,6 +16,7 @@ from mamtra.backbone.sizes import BackboneSizes
 from mamtra.lm.checkpoint import load_lm, save_lm
 from mamtra.lm.speech_lm import SpeechLM
 from mamtra.text.characters import CharacterTokenizer
+from tasks import identity
 from train import main, share_checkout
 
 ROOT = Path(__file__).parents[1]
@@ -90,6 +91,42 @@ def test_distil_reuse_refuse_overwrite(train, tmp_path):
     assert pd.read_csv(folder / "metrics.csv")["step"].max() == 2
 
 
+def test_windows_untrained_and_trained(train, tmp_path):
+    cell = (*DISTILL, "mixer=window", "ratio=1to3", "placement=back", "window.size=4")
+    out = train(*cell, "steps=0", "run=untrained")
+    assert "layers: W W W A" in out and "transfer, init=identity" in out
+    untrained = load_lm(tmp_path / "untrained/student")
+    assert untrained.plan == ("window",) * 3 + ("attention",) and untrained.sizes.window == 4
+    with pytest.raises(SystemExit, match=r"trained for 0 steps and left no checkpoints"):
+        train(*cell, "run=untrained")
+    train(*cell, "window.start=16")
+    trained = load_lm(tmp_path / "runs/mini_distill/1to3-back-identity/student")
+    same = torch.equal(trained.llm_decoder.weight, untrained.llm_decoder.weight)
+    assert trained.plan == untrained.plan and not same
+    with pytest.raises(SystemExit, match=r"window.size=4 window.start=3: .*not below it"):
+        train(*cell, "window.start=3")
+
+
+def test_the_teacher_continued(train, tmp_path, assets):
+    train("experiment=mini_continue", *SHORT)
+    folder = tmp_path / "runs/mini_continue"
+    made, teacher = load_lm(folder / "student"), load_lm(assets / "teacher")
+    assert made.plan == teacher.plan
+    assert not torch.equal(made.llm_decoder.weight, teacher.llm_decoder.weight)
+    settings = json.loads((folder / "config.json").read_text())["settings"]
+    assert settings["task"] == "continue" and settings["objective"]["logits"] == 0
+    with pytest.raises(SystemExit, match="ratio=1to0, not 1to1"):
+        train("experiment=mini_continue", *SHORT, "ratio=1to1", "init=paper", "run=other")
+
+
+def test_settings_that_came_later_leave_earlier_runs_what_they_were():
+    plain = {"mixer": "mamba", "window": {"size": 32, "start": None}, "ratio": "1to1", "steps": 3}
+    assert identity(plain) == {"ratio": "1to1", "steps": 3}
+    assert identity(plain | {"mixer": "window"})["mixer"] == "window"
+    assert identity(plain | {"window": {"size": 16, "start": None}})["window"]["size"] == 16
+    assert identity(plain | {"plan": "AW", "mixer": "window"}) == {"plan": "AW", "steps": 3}
+
+
 def test_a_teacher_trains_from_scratch(train, tmp_path):
     sizes = "{d_model: 16, n_layers: 2, n_heads: 2, n_kv_heads: 1, head_dim: 8, d_ff: 32}"
     changes = [f"lm.sizes={sizes}", "lm.speech_vocab=11", "alignment.layers=[1]"]
@@ -106,7 +143,7 @@ def test_a_teacher_trains_from_scratch(train, tmp_path):
         ("transfer.freeze=[everything]", "unknown freeze group everything"),
         ("trainer.export=first", "best, last"),
         ("trainer.export_dtype=fp8", "fp32, bf16, fp16"),
-        ("task=sing", "codec, vocoder, teacher, layerwise, distill, cell"),
+        ("task=sing", "codec, vocoder, teacher, layerwise, distill, continue, cell"),
         ("steps=null", "steps=null needs epochs="),
         ("epochs=2", "steps=3 and epochs=2: one of them has to be null"),
         ("optimizer.recipe=adam_constant", r"optimizer\.weight_decay=0\.05: recipe adam_constant"),

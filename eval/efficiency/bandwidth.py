@@ -51,5 +51,5 @@ def weight_step_bytes(lm: SpeechLM) -> int:
 
 def step_bytes(lm: SpeechLM, context: int, batch: int) -> int:
     """Bytes that a step of `batch` rows of `context` positions moves."""
-    state = lm.new_state(batch, context, device="meta")
+    state = lm.new_state(batch, context, "meta", conditioning=context)
     return weight_step_bytes(lm) + state.step_bytes()

@@ -67,10 +67,9 @@ class TimedModel:
 
     def _halfway(self, context: int) -> Snapshot:
         """A row that has come to `context` positions, with noise in its state."""
-        state = self.lm.new_state(1, context)
+        state = self.lm.new_state(1, context, conditioning=context)
         for layer in state.slots:
-            for held in vars(layer).values():
-                held.normal_()
+            layer.fill_with_noise()
         state.positions.fill_(context)
         state.lengths = [context]
         device, window = self.lm.device, Sampling.window
@@ -92,7 +91,7 @@ class TimedModel:
         return len(wave) / self.codec.sample_rate_hz
 
     def state_bytes(self, context: int, batch: int) -> int:
-        return self.lm.new_state(batch, context, device="meta").num_bytes()
+        return self.lm.new_state(batch, context, "meta", conditioning=context).num_bytes()
 
     def step_bytes(self, context: int, batch: int) -> int:
         return step_bytes(self.lm, context, batch)

@@ -119,7 +119,8 @@ def cross_entropy(
             ]
             total, n_tokens = 0.0, 0
             for batch in _batches(triples, max_tokens):
-                nats, count = _batch_nats(model, [triples[i] for i in batch])
+                prompted = [len(rows[i].prompt_tokens) for i in batch]
+                nats, count = _batch_nats(model, [triples[i] for i in batch], prompted)
                 total, n_tokens = total + nats, n_tokens + count
                 bar.advance(task, len(batch))
             totals.append(total / n_tokens)
@@ -159,11 +160,14 @@ def _batches(triples: Sequence[Triple], max_tokens: int) -> list[list[int]]:
 
 
 @torch.inference_mode()
-def _batch_nats(model: SpeechLM, triples: Sequence[Triple]) -> tuple[float, int]:
-    """Sum of nats over the targets of one batch, and their number."""
+def _batch_nats(
+    model: SpeechLM, triples: Sequence[Triple], prompted: Sequence[int]
+) -> tuple[float, int]:
+    """Sum of nats over the targets of one batch, and their number. prompted: tokens of each prompt."""
     device = next(model.parameters()).device
-    batch = collate(list(triples), tuple("" for _ in triples)).to(device)
-    logits = model(model.embed(batch.ids, batch.kinds), batch.mask).logits  # (B, T, V+3)
+    batch = collate(list(triples), tuple("" for _ in triples), n_prompt=prompted).to(device)
+    embeds = model.embed(batch.ids, batch.kinds)
+    logits = model(embeds, batch.mask, generated=batch.generated).logits  # (B, T, V+3)
     nats = F.cross_entropy(
         logits.flatten(0, 1).float(), batch.targets.flatten(), ignore_index=IGNORE, reduction="sum"
     )

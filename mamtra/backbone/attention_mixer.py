@@ -14,6 +14,15 @@ from mamtra.backbone.sizes import BackboneSizes
 from mamtra.backbone.state import AttentionState
 
 
+def without_left_padding(x: Tensor, context: SequenceContext) -> Tensor:
+    """x (B, T, G, E) with each row's valid positions in front; what lies behind them is meaningless."""
+    if not context.left_padded or context.first is None:
+        return x
+    length = x.shape[1]
+    slot = torch.arange(length, device=x.device) + context.first[:, None]
+    return x.gather(1, slot.clamp(max=length - 1)[:, :, None, None].expand_as(x))
+
+
 class AttentionMixer(nn.Module):
     """Causal grouped-query attention. One fused projection holds the rows q | k | v."""
 
@@ -37,10 +46,14 @@ class AttentionMixer(nn.Module):
         q, k = rotated.split((sizes.d_inner, sizes.d_kv), dim=-1)
         return [part.unflatten(-1, (-1, sizes.head_dim)) for part in (q, k, v)]
 
+    def visible(self, context: SequenceContext) -> Tensor | None:
+        """(B, 1, T, T) bool, the keys that each query sees; None where causality says it all."""
+        return context.attention_mask
+
     def forward(self, x: Tensor, context: SequenceContext) -> Tensor:
         """x (B, T, D) -> (B, T, D). Outputs at padded positions are finite but meaningless."""
         q, k, v = self._project(x, context)
-        return self.out_proj(causal_attention(q, k, v, context.attention_mask))
+        return self.out_proj(causal_attention(q, k, v, self.visible(context)))
 
     def log_attention(self, x: Tensor, context: SequenceContext, head: int) -> Tensor:
         """x (B, T, D) -> (B, T, T) log-probabilities of one query head over the positions it sees.
@@ -55,14 +68,20 @@ class AttentionMixer(nn.Module):
         cos, sin = context.cos[..., : 2 * e], context.sin[..., : 2 * e]
         q, k = rotary(projected, cos, sin, e).split(e, dim=-1)
         scores = (q @ k.transpose(1, 2)).float() * e**-0.5
-        if context.attention_mask is not None:
-            visible = context.attention_mask[:, 0]
+        mask = self.visible(context)
+        if mask is not None:
+            visible = mask[:, 0]
         else:
             visible = torch.ones(scores.shape[1:], dtype=torch.bool, device=x.device).tril()
         return scores.masked_fill(~visible, float("-inf")).log_softmax(dim=-1)
 
     def new_state(
-        self, batch: int, max_length: int, dtype: torch.dtype, device: torch.device
+        self,
+        batch: int,
+        max_length: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        conditioning: int = 0,
     ) -> AttentionState:
         """Empty cache for `batch` rows of at most `max_length` tokens."""
         shape = (batch, self.sizes.n_kv_heads, max_length, self.sizes.head_dim)
@@ -72,19 +91,12 @@ class AttentionMixer(nn.Module):
     def prefill(self, x: Tensor, context: SequenceContext, state: AttentionState) -> Tensor:
         """As `forward`, and fills `state` with each row's valid tokens from slot 0 on."""
         q, k, v = self._project(x, context)
-        cached_k, cached_v = k, v
-        if context.left_padded and context.first is not None:
-            length = x.shape[1]
-            slot = torch.arange(length, device=x.device) + context.first[:, None]
-            slot = slot.clamp(max=length - 1)[:, :, None, None].expand_as(k)
-            cached_k, cached_v = k.gather(1, slot), v.gather(1, slot)
-        state.keys[:, :, : x.shape[1]] = cached_k.transpose(1, 2)
-        state.values[:, :, : x.shape[1]] = cached_v.transpose(1, 2)
+        state.keys[:, :, : x.shape[1]] = without_left_padding(k, context).transpose(1, 2)
+        state.values[:, :, : x.shape[1]] = without_left_padding(v, context).transpose(1, 2)
         return self.out_proj(causal_attention(q, k, v, context.attention_mask))
 
     def step(self, x: Tensor, context: StepContext, state: AttentionState) -> Tensor:
         """x (B, K, D) -> (B, K, D): K new tokens per row, written into the cache in place."""
-        sizes = self.sizes
         q, k, v = self._project(x, context)
         if context.start is not None:
             state.keys[:, :, context.start : context.used] = k.transpose(1, 2)
@@ -94,14 +106,18 @@ class AttentionMixer(nn.Module):
             row = torch.arange(x.shape[0], device=x.device)[:, None]
             state.keys[row, :, context.slots] = k.to(state.keys.dtype)
             state.values[row, :, context.slots] = v.to(state.values.dtype)
-        keys = state.keys[:, :, : context.used].to(q.dtype)
-        values = state.values[:, :, : context.used].to(q.dtype)
+        keys = state.keys[:, :, : context.used]
+        values = state.values[:, :, : context.used]
+        return self._attend(q, keys, values, context.attention_mask)
+
+    def _attend(self, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        """q (B, K, H, E), keys and values (B, G, L, E), mask (B or 1, 1, K, L) or None -> (B, K, D)."""
+        sizes, (b, new, _, e) = self.sizes, q.shape
         # The query heads of one group become query rows of its key/value head: no repeated cache.
-        b, new, _, e = q.shape
         q = q.transpose(1, 2).reshape(b, sizes.n_kv_heads, sizes.group * new, e)
-        mask = context.attention_mask
-        if mask is not None:
+        if mask is not None and new > 1:
             mask = mask.repeat(1, 1, sizes.group, 1)
+        keys, values = keys.to(q.dtype), values.to(q.dtype)
         y = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
         y = y.reshape(b, sizes.n_heads, new, e).transpose(1, 2).flatten(2)
         return self.out_proj(y)

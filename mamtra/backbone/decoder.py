@@ -3,38 +3,24 @@
 B batch, T time, K new tokens, D d_model.
 """
 
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from mamtra.backbone.attention_mixer import AttentionMixer
 from mamtra.backbone.context import (
     SequenceContext,
     StepContext,
     sequence_context,
 )
 from mamtra.backbone.elementwise import compute_dtype, rms_norm, rotary_angles
-from mamtra.backbone.layer_plan import ATTENTION, MAMBA, LayerPlan, check_plan
-from mamtra.backbone.mamba_mixer import MambaMixer
+from mamtra.backbone.layer_plan import LayerPlan, check_plan
+from mamtra.backbone.mixers import MIXERS
 from mamtra.backbone.sizes import BackboneSizes
 from mamtra.backbone.state import DecodeState
-
-
-class Mixer(Protocol):
-    """What the decoder asks of a mixer."""
-
-    def __call__(self, x: Tensor, context: SequenceContext) -> Tensor: ...
-    def prefill(self, x: Tensor, context: SequenceContext, state: Any) -> Tensor: ...
-    def step(self, x: Tensor, context: StepContext, state: Any) -> Tensor: ...
-    def new_state(
-        self, batch: int, max_length: int, dtype: torch.dtype, device: torch.device
-    ) -> Any: ...
-
-
-MIXERS: dict[str, type[nn.Module]] = {ATTENTION: AttentionMixer, MAMBA: MambaMixer}
 
 
 class RMSNorm(nn.Module):
@@ -106,7 +92,8 @@ class Decoder(nn.Module):
     """Stack of decoder layers with a final norm.
 
     `recompute`: keep only each layer's input while training and run the layer again for its gradient,
-    a third more time for a fraction of the memory.
+    a third more time for a fraction of the memory. `window`: what window layers see in `forward`, the sizes'
+    own unless a curriculum changes it.
     Raises ValueError when `plan` does not name one valid mixer per layer.
     """
 
@@ -117,22 +104,30 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(sizes, kind, dropout) for kind in self.plan)
         self.norm = RMSNorm(sizes.d_model, sizes.norm_eps, low_precision=False)
         self.recompute = False
+        self.window = sizes.window
 
-    def _enter(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, SequenceContext]:
-        context = sequence_context(x.shape[1], mask, self.sizes, x.device)
+    def _enter(
+        self, x: Tensor, mask: Tensor | None, local: Tensor | None = None
+    ) -> tuple[Tensor, SequenceContext]:
+        context = sequence_context(x.shape[1], mask, self.sizes, x.device, local, self.window)
         if context.valid is not None:
             # Whatever the padding held (CosyVoice pads with -1.0), it must not become NaN later.
             x = x.masked_fill(~context.valid[:, :, None], 0.0)
         return x, context
 
     def forward(
-        self, x: Tensor, mask: Tensor | None = None, output_hidden: bool = False
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        output_hidden: bool = False,
+        local: Tensor | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
         """x (B, T, D), mask (B, T) bool or None -> (normed output (B, T, D), layer outputs).
 
+        local: (B, T) bool, True at generated speech; window layers need it (ValueError), others do not.
         Layer outputs are the residual stream after each layer, one (B, T, D) per layer, or None.
         """
-        x, context = self._enter(x, mask)
+        x, context = self._enter(x, mask, local)
         hidden: list[Tensor] = []
         recompute = self.recompute and self.training and torch.is_grad_enabled()
         for layer in self.layers:
@@ -151,13 +146,18 @@ class Decoder(nn.Module):
         max_length: int,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        conditioning: int = 0,
     ) -> DecodeState:
-        """Empty state for `batch` rows of at most `max_length` tokens; SSM states stay fp32."""
+        """Empty state for `batch` rows of at most `max_length` tokens; SSM states stay fp32.
+
+        conditioning: tokens that are not generated; window layers keep them all, and make room when there
+        are more.
+        """
         device = torch.device(device)
         sizes = self.sizes
         cos, sin = rotary_angles(max_length, sizes.head_dim, sizes.rope_theta, device)
         layers = [
-            layer.mixer.new_state(batch, max_length, dtype, device)  # type: ignore[union-attr]
+            layer.mixer.new_state(batch, max_length, dtype, device, conditioning)  # type: ignore
             for layer in self.layers
         ]
         positions = torch.zeros(batch, dtype=torch.int64, device=device)
@@ -170,13 +170,14 @@ class Decoder(nn.Module):
     ) -> tuple[Tensor, DecodeState]:
         """x (B, T, D) -> (normed output (B, T, D), state after each row's last valid token).
 
-        `dtype` is the cache's, the input's when None. ValueError when T exceeds max_length.
+        All of it is conditioning to window layers. `dtype` is the cache's, the input's when None.
+        ValueError when T exceeds max_length.
         """
         batch, length = x.shape[:2]
         if length > max_length:
             raise ValueError(f"a prompt of {length} does not fit in max_length={max_length}")
         x, context = self._enter(x, mask)
-        state = self.new_state(batch, max_length, dtype or x.dtype, x.device)
+        state = self.new_state(batch, max_length, dtype or x.dtype, x.device, length)
         for layer, layer_state in zip(self.layers, state.layers, strict=True):
             x = layer.prefill(x, context, layer_state)  # type: ignore[operator]
         if context.lengths is None:
@@ -188,9 +189,15 @@ class Decoder(nn.Module):
         return self.norm(x), state
 
     @torch.no_grad()
-    def step(self, x: Tensor, state: DecodeState) -> Tensor:
-        """x (B, K, D) -> (B, K, D): K >= 1 more tokens for every row, the state moves in place."""
-        y = self.step_layers(x, state.step_context(x.shape[1]), state.layers)
+    def step(self, x: Tensor, state: DecodeState, local: Tensor | None = None) -> Tensor:
+        """x (B, K, D) -> (B, K, D): K >= 1 more tokens for every row, the state moves in place.
+
+        local: (B, K) bool, which of them are generated speech; all when None.
+        """
+        context = state.step_context(x.shape[1])
+        if local is not None:
+            context = replace(context, local=local)
+        y = self.step_layers(x, context, state.layers)
         state.advance(x.shape[1])
         return y
 

@@ -1,9 +1,9 @@
 """Which layers stay attention: (number of layers, ratio, placement) -> layer plan.
 
-A ratio `1:k` keeps one attention layer for every k Mamba layers; `1:0` is all attention and `0:1`
-all Mamba. Placement names say where the attention layers are (MamTra, arXiv 2603.12342, section on
-layer placement; the exact Middle and Sandwich splits are this project's reading). Measured
-placements keep the layers with the highest importance scores (`mamtra.transfer.measure_layers`).
+A ratio `1:k` keeps one attention layer for every k layers of another mixer, Mamba if nothing else is said;
+`1:0` is all attention and `0:1` has none. Placement names say where the attention layers are (MamTra,
+arXiv 2603.12342, section on layer placement; the exact Middle and Sandwich splits are this project's reading).
+Measured placements keep the layers with the highest importance scores (`mamtra.transfer.measure_layers`).
 """
 
 import re
@@ -11,9 +11,17 @@ from collections.abc import Sequence
 
 ATTENTION = "attention"
 MAMBA = "mamba"
+WINDOW = "window"
+DELTANET = "deltanet"
+LETTERS = {
+    ATTENTION: "A",
+    MAMBA: "M",
+    WINDOW: "W",
+    DELTANET: "G",
+}  # of every mixer in `mamtra.backbone.mixers`
 RATIOS = ("1:0", "1:1", "1:2", "1:3", "1:5", "1:11", "0:1")
 CLOSED_FORM = ("blockbeg", "blockend", "front", "middle", "back", "sandwich")
-MEASURED = ("cosine", "kl", "swap", "wer")
+MEASURED = ("cosine", "kl", "swap", "wer", "oas")
 PLACEMENTS = (*CLOSED_FORM, *MEASURED)
 
 LayerPlan = tuple[str, ...]
@@ -25,7 +33,7 @@ def parse_ratio(ratio: str) -> tuple[int, int]:
     name = f"{int(match[1])}:{int(match[2])}" if match else None
     if name not in RATIOS:
         raise ValueError(
-            f"unknown ratio {ratio!r}; valid ratios (attention:mamba): {', '.join(RATIOS)}"
+            f"unknown ratio {ratio!r}; valid ratios (attention:other): {', '.join(RATIOS)}"
         )
     attention, mamba = name.split(":")
     return int(attention), int(mamba)
@@ -71,16 +79,23 @@ def attention_layers(
 
 
 def layer_plan(
-    n_layers: int, ratio: str, placement: str, scores: Sequence[float] | None = None
+    n_layers: int,
+    ratio: str,
+    placement: str,
+    scores: Sequence[float] | None = None,
+    mixer: str = MAMBA,
 ) -> LayerPlan:
-    """Tuple of "attention" / "mamba", one per layer, first layer first.
+    """Tuple of "attention" and the converted layers' `mixer`, one per layer, first layer first.
 
     scores: importance of each layer, for the MEASURED placements. Raises ValueError for an unknown
     ratio or placement (listing the valid ones), for a layer count that the ratio's period does not
-    divide (naming both), and for a measured placement without one score per layer.
+    divide (naming both), for a measured placement without one score per layer, and for an unknown mixer.
     """
+    if mixer not in LETTERS or mixer == ATTENTION:
+        valid = ", ".join(kind for kind in LETTERS if kind != ATTENTION)
+        raise ValueError(f"unknown mixer {mixer!r} for converted layers; valid mixers: {valid}")
     kept = set(attention_layers(n_layers, ratio, placement, scores))
-    return tuple(ATTENTION if i in kept else MAMBA for i in range(n_layers))
+    return tuple(ATTENTION if i in kept else mixer for i in range(n_layers))
 
 
 def check_plan(plan: LayerPlan, n_layers: int) -> LayerPlan:
@@ -88,25 +103,26 @@ def check_plan(plan: LayerPlan, n_layers: int) -> LayerPlan:
     if len(plan) != n_layers:
         raise ValueError(f"the layer plan has {len(plan)} entries for {n_layers} layers")
     for i, kind in enumerate(plan):
-        if kind not in (ATTENTION, MAMBA):
+        if kind not in LETTERS:
             raise ValueError(
-                f"layer {i} of the plan is {kind!r}; valid kinds: {ATTENTION}, {MAMBA}"
+                f"layer {i} of the plan is {kind!r}; valid kinds: {', '.join(LETTERS)}"
             )
     return tuple(plan)
 
 
 def parse_plan(letters: str) -> LayerPlan:
-    """ "AMMM" or "A M M M" -> the plan. ValueError for other letters or none."""
-    kinds = {"A": ATTENTION, "M": MAMBA}
+    """ "AMMM" or "A M M M" -> the plan. ValueError for letters that no mixer has, or none."""
+    kinds = {letter: kind for kind, letter in LETTERS.items()}
     found = letters.replace(" ", "").upper()
     if not found or set(found) - kinds.keys():
-        raise ValueError(f"a layer plan is one letter A or M per layer, not {letters!r}")
+        known = ", ".join(f"{letter} ({kind})" for letter, kind in kinds.items())
+        raise ValueError(f"a layer plan is one letter per layer, not {letters!r}; valid: {known}")
     return tuple(kinds[letter] for letter in found)
 
 
 def plan_letters(plan: Sequence[str]) -> str:
     """One letter per layer without spaces: "AMMMAMMM"."""
-    return "".join("A" if kind == ATTENTION else "M" for kind in plan)
+    return "".join(LETTERS[kind] for kind in plan)
 
 
 def attention_count(plan: Sequence[str]) -> int:

@@ -127,9 +127,14 @@ class MambaMixer(nn.Module):
         return self._run(x, context)[0]
 
     def new_state(
-        self, batch: int, max_length: int, dtype: torch.dtype, device: torch.device
+        self,
+        batch: int,
+        max_length: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        conditioning: int = 0,
     ) -> MambaState:
-        """Empty state for `batch` rows; its size does not depend on max_length."""
+        """Empty state for `batch` rows; its size depends on no length."""
         sizes = self.sizes
         conv = torch.zeros(
             batch, sizes.d_conv - 1, self.conv_bias.numel(), dtype=dtype, device=device

@@ -10,6 +10,7 @@ class BackboneSizes:
     Mamba layers use the same heads: x and B have `n_kv_heads` heads of `head_dim`, C and the
     gate have `n_heads`, and the state of one head is `head_dim x head_dim`. `mamba_rope` rotates B
     and C by position as the teacher rotates k and q (MamTra drops positions in Mamba layers).
+    `window` is how many generated positions a window layer sees.
     `text_rate` belongs to the language model's input: text units per speech token for its progress
     features, 0 for none (see mamtra.lm.progress).
 
@@ -30,9 +31,11 @@ class BackboneSizes:
     chunk: int = 64
     mamba_rope: bool = False
     text_rate: float = 0.0
+    window: int = 32
 
     def __post_init__(self) -> None:
         counts = ("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "chunk")
+        counts += ("window",)
         for name in counts:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -6,7 +6,6 @@ B batch, H heads, G key/value heads, E head_dim, L max_length, W d_conv, C convo
 lie in front, `resize` says how many they are and `take_row` copies one row over another.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +30,15 @@ class AttentionState:
     def step_bytes(self) -> int:
         """Bytes that a step moves when all slots are filled: each is read."""
         return self.num_bytes()
+
+    def geometry(self) -> tuple[Any, ...]:
+        """What states have to share for a row to fit from one into the other."""
+        return AttentionState, self.keys.shape[1], self.keys.shape[3]
+
+    def fill_with_noise(self) -> None:
+        """Fills all slots, for measurements of time."""
+        self.keys.normal_()
+        self.values.normal_()
 
     def first_rows(self, n: int) -> "AttentionState":
         """A view of the first n rows."""
@@ -62,6 +70,15 @@ class MambaState:
         """Bytes that a step moves: the state is read and written."""
         return 2 * self.num_bytes()
 
+    def geometry(self) -> tuple[Any, ...]:
+        """What states have to share for a row to fit from one into the other."""
+        return MambaState, self.conv.shape[1:], self.ssm.shape[1:]
+
+    def fill_with_noise(self) -> None:
+        """Fills the state, for measurements of time."""
+        self.conv.normal_()
+        self.ssm.normal_()
+
     def first_rows(self, n: int) -> "MambaState":
         """A view of the first n rows."""
         return MambaState(self.conv[:n], self.ssm[:n])
@@ -84,7 +101,7 @@ class DecodeState:
     on the device, so that a step never has to read a tensor back. One rotary table serves all layers and heads.
     """
 
-    slots: list[AttentionState | MambaState]  # S rows each
+    slots: list[Any]  # the states of `mixers.Mixer`, S rows each
     positions: Tensor  # (S,) int64
     lengths: list[int]
     max_length: int
@@ -164,19 +181,11 @@ class DecodeState:
         used = other.lengths[source]
         if used > self.max_length:
             raise ValueError(f"a row of {used} positions does not fit in {self.max_length}")
-        if _shapes(self.slots) != _shapes(other.slots):
+        pairs = (self.slots, other.slots)
+        mine, theirs = ([layer.geometry() for layer in layers] for layers in pairs)
+        if mine != theirs:
             raise ValueError("the row is of a model with other layers or sizes")
-        for mine, theirs in zip(self.slots, other.slots, strict=True):
-            mine.take_row(row, theirs, source, used)  # type: ignore[arg-type]
+        for layer, from_layer in zip(*pairs, strict=True):
+            layer.take_row(row, from_layer, source, used)
         self.positions[row] = used
         self.lengths[row] = used
-
-
-def _shapes(layers: Sequence[AttentionState | MambaState]) -> list[tuple[Any, ...]]:
-    """Kinds and sizes of layers, whatever their rows and lengths."""
-    return [
-        (AttentionState, layer.keys.shape[1], layer.keys.shape[3])
-        if isinstance(layer, AttentionState)
-        else (MambaState, layer.conv.shape[1:], layer.ssm.shape[1:])
-        for layer in layers
-    ]

@@ -171,7 +171,7 @@ class Engine:
         else:
             kinds = torch.tensor([row.kinds for row in self.rows], dtype=torch.int8, device=device)
             embeds = self.model.embed(ids, kinds, spoken=self._spoken[:n])
-            logits = self.model.step(embeds, self._state)[:, -1]
+            logits = self.model.step(embeds, self._state, kinds == KIND_SPEECH)[:, -1]
             self._spoken[:n] += (kinds == KIND_SPEECH).sum(dim=1)
         for row in self.rows:
             row.ids, row.kinds = [], []

@@ -169,6 +169,19 @@ class SequenceBatch:
         """Real (not padded) positions."""
         return int(self.mask.sum())
 
+    @property
+    def generated(self) -> Tensor:
+        """(B, T) bool: speech that a model would have made itself, which window layers let go of.
+
+        Everything else is conditioning: text, special tokens and the prompt's speech. A training sequence of
+        two utterances is a prompt and what follows it, so the first one's speech is conditioning (for its own
+        tokens, too); all speech of a single utterance counts as generated.
+        """
+        speech = self.kinds == KIND_SPEECH
+        if self.n_prompt is None:
+            return speech
+        return speech & (speech.cumsum(dim=1) > self.n_prompt[:, None])
+
     def to(self, device: torch.device | str) -> "SequenceBatch":
         """The same batch on another device."""
         return SequenceBatch(
@@ -188,7 +201,10 @@ def collate(
     aligned: Sequence[Tensor] | None = None,
     n_prompt: Sequence[int] | None = None,
 ) -> SequenceBatch:
-    """Right-pad sequences into one batch. ValueError when the counts differ or are zero."""
+    """Right-pad sequences into one batch. `n_prompt`: speech tokens of each row that are the prompt's.
+
+    ValueError when the counts differ or are zero.
+    """
     if not sequences or len(sequences) != len(utterances):
         raise ValueError(f"{len(sequences)} sequences for {len(utterances)} utterance ids")
 

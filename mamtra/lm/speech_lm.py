@@ -20,8 +20,8 @@ from mamtra.backbone.state import DecodeState
 from mamtra.lm.progress import progress_features, sinusoids
 from mamtra.lm.sequence import KIND_SPECIAL, KIND_SPEECH, KIND_TEXT, N_EXTRA, N_SPECIAL
 
-# Parameters of a Mamba layer that make its decay.
-WIDE = (".dt_proj.weight", ".dt_bias", ".a_log")
+# Parameters of Mamba and DeltaNet layers that make their decay and what they write.
+WIDE = (".dt_proj.weight", ".dt_bias", ".a_log", ".gate_proj.weight", ".beta_bias")
 
 
 def keep_wide(name: str) -> bool:
@@ -136,14 +136,25 @@ class SpeechLM(nn.Module):
         return embeds + (self.progress_scale * features).to(embeds.dtype)
 
     def forward(
-        self, embeds: Tensor, mask: Tensor | None = None, output_hidden: bool = False
+        self,
+        embeds: Tensor,
+        mask: Tensor | None = None,
+        output_hidden: bool = False,
+        generated: Tensor | None = None,
     ) -> LMOutput:
-        """embeds (B, T, D), mask (B, T) bool or None (nothing padded) -> LMOutput."""
-        last_hidden, layer_hidden = self.hidden(embeds, mask, output_hidden)
+        """embeds (B, T, D), mask (B, T) bool or None (nothing padded) -> LMOutput.
+
+        generated: (B, T) bool, `SequenceBatch.generated`, which window layers need (ValueError).
+        """
+        last_hidden, layer_hidden = self.hidden(embeds, mask, output_hidden, generated)
         return LMOutput(self.llm_decoder(last_hidden), last_hidden, layer_hidden)
 
     def hidden(
-        self, embeds: Tensor, mask: Tensor | None = None, output_hidden: bool = False
+        self,
+        embeds: Tensor,
+        mask: Tensor | None = None,
+        output_hidden: bool = False,
+        generated: Tensor | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...] | None]:
         """As `forward` without the logits: `last_hidden` and `layer_hidden` of LMOutput.
 
@@ -151,7 +162,7 @@ class SpeechLM(nn.Module):
         makes them there, by `llm_decoder`.
         """
         embeds = F.dropout(embeds, self.dropout, self.training)
-        return self.backbone(embeds, mask, output_hidden)
+        return self.backbone(embeds, mask, output_hidden, generated)
 
     @torch.no_grad()
     def prefill(
@@ -159,6 +170,7 @@ class SpeechLM(nn.Module):
     ) -> tuple[Tensor, DecodeState]:
         """embeds (B, T, D) -> (logits of each row's last valid position (B, V+3), live state).
 
+        All of it is conditioning to window layers, the prompt's speech too.
         `max_length` bounds prompt plus generated tokens; ValueError when the prompt exceeds it.
         """
         hidden, state = self.backbone.prefill(embeds, mask, max_length)
@@ -171,13 +183,17 @@ class SpeechLM(nn.Module):
         return self.llm_decoder(last), state
 
     @torch.no_grad()
-    def step(self, embeds: Tensor, state: DecodeState) -> Tensor:
-        """embeds (B, K, D) -> logits (B, K, V+3): K >= 1 more tokens into the live state."""
-        return self.llm_decoder(self.backbone.step(embeds, state))
+    def step(self, embeds: Tensor, state: DecodeState, generated: Tensor | None = None) -> Tensor:
+        """embeds (B, K, D) -> logits (B, K, V+3): K >= 1 more tokens into the live state.
+
+        generated: (B, K) bool, which of them are speech that the model made; all when None.
+        """
+        return self.llm_decoder(self.backbone.step(embeds, state, generated))
 
     @torch.no_grad()
     def step_speech(self, tokens: Tensor, spoken: Tensor, state: DecodeState) -> Tensor:
-        """One more speech token for every row: tokens (B,) -> logits (B, V+3). `spoken` (B,) as in `embed`.
+        """One more token of generated speech for every row: tokens (B,) -> logits (B, V+3). `spoken` (B,) as in
+        `embed`.
 
         `step` of `embed` in fewer operations: most of what decoding does.
         """
@@ -206,8 +222,13 @@ class SpeechLM(nn.Module):
         self._step_speech = torch.compile(self._step_speech)  # type: ignore[method-assign]
 
     def new_state(
-        self, batch: int, max_length: int, device: torch.device | str | None = None
+        self,
+        batch: int,
+        max_length: int,
+        device: torch.device | str | None = None,
+        conditioning: int = 0,
     ) -> DecodeState:
         """Empty state of `batch` rows of at most `max_length` positions, in the weights' dtype and on their
-        device; on "meta" one without memory, to count it."""
-        return self.backbone.new_state(batch, max_length, self.dtype, device or self.device)
+        device; on "meta" one without memory, to count it. conditioning: as in `Decoder.new_state`."""
+        place = device or self.device
+        return self.backbone.new_state(batch, max_length, self.dtype, place, conditioning)

@@ -12,6 +12,7 @@ The 151,936-way text head is never computed: the logits of a speech model are th
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from mamtra.backbone.layer_plan import MAMBA, LayerPlan, layer_plan
+from mamtra.backbone.layer_plan import LayerPlan, layer_plan
 from mamtra.backbone.sizes import BackboneSizes
 from mamtra.lm.checkpoint import CheckpointError, refuse_pointer
 from mamtra.lm.speech_lm import SpeechLM
+from mamtra.transfer.conversions import SAME_TENSORS
 from mamtra.weights_file import save_tensors
 
 # Qwen2-0.5B's geometry and CosyVoice 2's vocabularies.
@@ -52,8 +54,8 @@ def read_llm_pt(path: str | Path, sizes: BackboneSizes = SIZES) -> SpeechLM:
 def write_upstream(model: SpeechLM, folder: str | Path) -> Path:
     """Write a teacher or student in upstream's form into `folder`.
 
-    `llm.pt` holds everything that upstream has a name for, in fp32; `mamba.safetensors` the mixers of
-    the Mamba layers and the layer plan. Each is written whole or not at all.
+    `llm.pt` holds everything that upstream has a name for, in fp32; `mamba.safetensors` the mixers that it
+    has none for, the layer plan and the window. Each is written whole or not at all.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +65,7 @@ def write_upstream(model: SpeechLM, folder: str | Path) -> Path:
     for name, tensor in state.items():
         if (
             _layer_of(name) is not None
-            and model.plan[_layer_of(name) or 0] == MAMBA
+            and model.plan[_layer_of(name) or 0] not in SAME_TENSORS
             and ".mixer." in name
         ):
             mamba[name] = tensor.contiguous()
@@ -74,7 +76,8 @@ def write_upstream(model: SpeechLM, folder: str | Path) -> Path:
         torch.save(upstream, scratch)
         os.replace(scratch, folder / LLM_FILE)
         # An all-attention model has no tensor for it, but its plan belongs with the folder all the same.
-        save_tensors(mamba, scratch, {"format": "pt", "plan": json.dumps(model.plan)})
+        about = {"plan": json.dumps(model.plan), "window": str(model.sizes.window)}
+        save_tensors(mamba, scratch, {"format": "pt", **about})
         os.replace(scratch, folder / MAMBA_FILE)
     finally:
         scratch.unlink(missing_ok=True)
@@ -92,7 +95,10 @@ def read_upstream(folder: str | Path, sizes: BackboneSizes = SIZES) -> SpeechLM:
         return read_llm_pt(folder / LLM_FILE, sizes)
     try:
         with safe_open(str(path), framework="pt") as stream:
-            plan = tuple(json.loads((stream.metadata() or {})["plan"]))
+            about = stream.metadata() or {}
+            plan = tuple(json.loads(about["plan"]))
+            # Files of before there were windows have none.
+            sizes = replace(sizes, window=int(about.get("window", sizes.window)))
             mamba = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except Exception as error:  # safetensors, JSON and a missing plan each raise their own kind
         raise CheckpointError(f"{path}: not the Mamba part of a student ({error})") from None

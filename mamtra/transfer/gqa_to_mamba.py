@@ -17,7 +17,9 @@ D d_model, H heads, G key/value heads, E head_dim.
 """
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,26 +27,15 @@ from torch import Tensor, nn
 from mamtra.backbone.attention_mixer import AttentionMixer
 from mamtra.backbone.context import SequenceContext
 from mamtra.backbone.mamba_mixer import MambaMixer, inverse_softplus
+from mamtra.transfer.pieces import COPIED, FRESH, Piece
+from mamtra.transfer.watch import Seen
 
 INITS = ("paper", "calibrated", "xavier", "kaiming")
-
-COPIED = "copied"
-FRESH = "fresh"
 
 GATE_BIAS = 1.27846  # silu(1.27846) = 1
 SELF_TAP = 0.5  # weight of the current token in the calibrated convolution
 HALF_LIVES = (8.0, 512.0)  # tokens, from the fastest to the slowest head
 CALIBRATED_DT = 1.0  # a token is written with weight 1, as attention adds k v^T
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One tensor, or one named section of its rows, and where its values come from."""
-
-    name: str  # parameter name, with [section] for rows of a fused projection
-    shape: tuple[int, ...]
-    status: str  # COPIED or FRESH
-    source: str  # teacher tensor, or how a fresh tensor was made
 
 
 def check_init(init: str) -> str:
@@ -54,6 +45,13 @@ def check_init(init: str) -> str:
     return init
 
 
+def check_sizes(attention: AttentionMixer, mixer: Any) -> None:
+    """Raises ValueError for layers of different geometry."""
+    own = {"mamba_rope": mixer.sizes.mamba_rope, "window": mixer.sizes.window}
+    if replace(attention.sizes, **own) != mixer.sizes:
+        raise ValueError("the attention layer and the layer it becomes have different sizes")
+
+
 @torch.no_grad()
 def convert(attention: AttentionMixer, mamba: MambaMixer, init: str) -> list[Piece]:
     """Fill `mamba` from `attention` and tell what became of every tensor of `mamba`.
@@ -61,11 +59,10 @@ def convert(attention: AttentionMixer, mamba: MambaMixer, init: str) -> list[Pie
     Raises ValueError for an unknown init or layers of different sizes.
     """
     check_init(init)
-    if replace(attention.sizes, mamba_rope=mamba.sizes.mamba_rope) != mamba.sizes:
-        raise ValueError("the attention layer and the Mamba layer have different sizes")
+    check_sizes(attention, mamba)
     mamba.reset_dynamics()
     if init in ("xavier", "kaiming"):
-        return _random_projections(mamba, init) + _default_dynamics(mamba)
+        return random_projections(mamba, init, ("dt_proj", "out_proj")) + _default_dynamics(mamba)
     pieces = _copy_projections(attention, mamba)
     if init == "paper":
         return pieces + _fresh_gate(mamba) + _default_dynamics(mamba)
@@ -73,7 +70,7 @@ def convert(attention: AttentionMixer, mamba: MambaMixer, init: str) -> list[Pie
 
 
 @torch.no_grad()
-def match_heads(mamba: MambaMixer, x: Tensor, context: SequenceContext, target: Tensor) -> None:
+def match_heads(mamba: Any, x: Tensor, context: SequenceContext, target: Tensor) -> None:
     """Scale the norm weights so that the RMS of each head before out_proj is target (H,).
 
     x (B, T, D) is the layer's input; padded positions are left out.
@@ -86,6 +83,18 @@ def match_heads(mamba: MambaMixer, x: Tensor, context: SequenceContext, target: 
         handle.remove()
     rms = head_rms(heads[0], context.valid, mamba.sizes.n_heads)
     mamba.norm_weight.mul_((target / rms).repeat_interleave(mamba.sizes.head_dim))
+
+
+@torch.no_grad()
+def calibrate(attention: AttentionMixer, mamba: Any, seen: Seen) -> None:
+    """`match_heads` on what the teacher's layer did; init "calibrated" ends with it.
+
+    For a mixer with `norm_weight` behind its memory and nothing but a gate of 1 after it.
+    """
+    # Without the bias of v, which the student adds after its norm.
+    heads = seen.heads - v_bias_per_head(attention)
+    target = head_rms(heads, seen.context.valid, mamba.sizes.n_heads)
+    match_heads(mamba, seen.x, seen.context, target)
 
 
 def head_rms(outputs: Tensor, valid: Tensor | None, n_heads: int) -> Tensor:
@@ -138,7 +147,8 @@ def _default_dynamics(mamba: MambaMixer) -> list[Piece]:
     ]
 
 
-def _random_projections(mamba: MambaMixer, init: str) -> list[Piece]:
+def random_projections(mamba: Any, init: str, others: Sequence[str]) -> list[Piece]:
+    """Sections of `in_proj` and the linear layers `others`, of which `out_proj` has a bias, filled anew."""
     fill = nn.init.xavier_uniform_ if init == "xavier" else nn.init.kaiming_uniform_
     pieces = []
     for section, rows in mamba.sections(mamba.sizes).items():
@@ -148,7 +158,7 @@ def _random_projections(mamba: MambaMixer, init: str) -> list[Piece]:
         mamba.in_proj.bias[rows] = 0.0
         pieces.append(Piece(f"in_proj.weight[{section}]", tuple(part.shape), FRESH, init))
         pieces.append(Piece(f"in_proj.bias[{section}]", (part.shape[0],), FRESH, "zero"))
-    for name in ("dt_proj", "out_proj"):
+    for name in others:
         weight = getattr(mamba, name).weight
         fill(weight)
         pieces.append(Piece(f"{name}.weight", tuple(weight.shape), FRESH, init))

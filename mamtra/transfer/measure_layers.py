@@ -148,8 +148,9 @@ def kl_samples(
         batch = batch.to(teacher.device)
         teacher_embeds = teacher.embed(batch.ids, batch.kinds)
         student_embeds = student.embed(batch.ids, batch.kinds)
-        log_p = teacher(teacher_embeds, batch.mask).logits.float().log_softmax(-1)
-        log_q = student(student_embeds, batch.mask).logits.float().log_softmax(-1)
+        parts = {"mask": batch.mask, "generated": batch.generated}
+        log_p = teacher(teacher_embeds, **parts).logits.float().log_softmax(-1)
+        log_q = student(student_embeds, **parts).logits.float().log_softmax(-1)
         divergence = (log_p.exp() * (log_p - log_q)).sum(-1).double()
         here = batch.targets != IGNORE
         sums.append((divergence * here).sum(-1).cpu())

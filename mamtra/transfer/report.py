@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 from torch import nn
 
-from mamtra.backbone.layer_plan import ATTENTION, LayerPlan
-from mamtra.transfer.gqa_to_mamba import FRESH, Piece
+from mamtra.backbone.layer_plan import LETTERS, LayerPlan
+from mamtra.transfer.pieces import FRESH, Piece
 
 FROZEN = "frozen"
 
@@ -96,7 +96,7 @@ class TransferReport:
         for column in ("layer", "mixer", "cosine"):
             table.add_column(column, justify="right")
         for i, (kind, cosine) in enumerate(zip(self.plan, self.cosine, strict=True)):
-            table.add_row(str(i), "A" if kind == ATTENTION else "M", f"{cosine:.3f}")
+            table.add_row(str(i), LETTERS[kind], f"{cosine:.3f}")
         return table
 
     def print(self, console: Console | None = None) -> None:

@@ -12,20 +12,15 @@ from torch import Tensor, nn
 from mamtra.backbone.layer_plan import ATTENTION, LayerPlan, check_plan
 from mamtra.lm.sequence import SequenceBatch
 from mamtra.lm.speech_lm import SpeechLM
-from mamtra.transfer.gqa_to_mamba import (
-    COPIED,
-    INITS,
-    Piece,
-    convert,
-    head_rms,
-    match_heads,
-    v_bias_per_head,
-)
+from mamtra.transfer.conversions import CONVERSIONS, SAME_TENSORS
+from mamtra.transfer.gqa_to_mamba import INITS
+from mamtra.transfer.pieces import COPIED, Piece
 from mamtra.transfer.report import TransferReport
 from mamtra.transfer.watch import Seen, watch_mixers
 
 LAYERWISE = "layerwise"  # calibrated, then trained layer by layer (lightning_modules/layerwise.py)
-STUDENT_INITS = (*INITS, LAYERWISE)
+IDENTITY = "identity"  # of plans in which every layer keeps the teacher's tensors
+STUDENT_INITS = (*INITS, LAYERWISE, IDENTITY)
 
 
 def _layers(model: SpeechLM) -> list[nn.Module]:
@@ -67,19 +62,21 @@ def build_student(
     dropout: float = 0.0,
     freeze: Sequence[str] = (),
     mamba_rope: bool = False,
+    window: int | None = None,
     mixers: SpeechLM | None = None,
 ) -> tuple[SpeechLM, TransferReport]:
-    """A student with `plan` whose attention layers, MLPs, norms, embeddings and head are the
-    teacher's and whose Mamba layers are made from the teacher's attention by `init`.
+    """A student with `plan` whose attention and window layers, MLPs, norms, embeddings and head are the
+    teacher's and whose other layers are made from the teacher's attention by `init`.
 
     calibration_batch (about 1,000 tokens are enough) is needed by init "calibrated" and for the
     step-0 cosines of the report. freeze names groups of FREEZE_GROUPS that will not be trained.
-    mamba_rope: see BackboneSizes. mixers: for init "layerwise", the model whose Mamba mixers are taken
-    over, one for every converted layer.
+    mamba_rope, window: see BackboneSizes; the teacher's window when None.
+    mixers: for init "layerwise", the model whose Mamba mixers are taken over, one for every converted layer.
     The student is in eval mode, on the teacher's device. Random tensors follow torch's global seed.
 
     Raises ValueError for an unknown init or group (listing the valid ones), a plan of the wrong
-    length, a plan that wants attention where the teacher has none, a missing batch, or `mixers` that
+    length, a plan that wants attention's tensors where the teacher has none, init "identity" with a layer
+    that has to be converted, a missing batch, or `mixers` that
     are missing, not asked for or without a Mamba mixer of the right size where one is needed.
     """
     if init not in STUDENT_INITS:
@@ -91,8 +88,13 @@ def build_student(
         )
     plan = check_plan(plan, teacher.sizes.n_layers)
     for i, (wanted, present) in enumerate(zip(plan, teacher.plan, strict=True)):
-        if wanted == ATTENTION and present != ATTENTION:
-            raise ValueError(f"layer {i} of the plan is attention but the teacher's is {present}")
+        if wanted != present and present not in SAME_TENSORS:
+            raise ValueError(f"layer {i} of the plan is {wanted} but the teacher's is {present}")
+        if init == IDENTITY and wanted != present and wanted not in SAME_TENSORS:
+            others = ", ".join(name for name in STUDENT_INITS if name != IDENTITY)
+            raise ValueError(
+                f"init 'identity' copies tensors, but layer {i} becomes {wanted}: choose one of {others}"
+            )
     unknown = sorted(set(freeze) - FREEZE_GROUPS.keys())
     if unknown:
         raise ValueError(
@@ -109,27 +111,25 @@ def build_student(
     embeds = None if batch is None else teacher.embed(batch.ids, batch.kinds)
     if batch is not None and embeds is not None:
         with watch_mixers(teacher) as seen:
-            hidden = teacher(embeds, batch.mask, output_hidden=True).layer_hidden
+            hidden = teacher(embeds, batch.mask, True, batch.generated).layer_hidden
 
-    sizes = replace(teacher.sizes, mamba_rope=mamba_rope)
+    sizes = replace(teacher.sizes, mamba_rope=mamba_rope, window=window or teacher.sizes.window)
     student = SpeechLM(sizes, plan, teacher.text_vocab, teacher.speech_vocab, dropout)
     student.to(teacher.device)
     rows = _copy_shared(teacher, student)
     pairs = zip(_layers(teacher), _layers(student), strict=True)
     for i, (source, target) in enumerate(pairs):
-        if plan[i] == teacher.plan[i]:
+        if plan[i] == teacher.plan[i] or plan[i] in SAME_TENSORS:
             continue
-        attention, mamba = source.mixer, target.mixer
+        attention, mixer = source.mixer, target.mixer
         prefix = f"backbone.layers.{i}.mixer."
         base = "calibrated" if mixers is not None else init
-        for piece in convert(attention, mamba, base):  # type: ignore[arg-type]
+        conversion = CONVERSIONS[plan[i]]
+        for piece in conversion.convert(attention, mixer, base):  # type: ignore[arg-type]
             origin = prefix + piece.source if piece.status == COPIED else piece.source
             rows.append(Piece(prefix + piece.name, piece.shape, piece.status, origin))
         if init == "calibrated":
-            # Without the bias of v, which the student adds after its norm.
-            heads = seen[i].heads - v_bias_per_head(attention)  # type: ignore[arg-type]
-            target_rms = head_rms(heads, seen[i].context.valid, sizes.n_heads)
-            match_heads(mamba, seen[i].x, seen[i].context, target_rms)  # type: ignore[arg-type]
+            conversion.calibrate(attention, mixer, seen[i])  # type: ignore[arg-type]
         if mixers is not None:
             _take_mixer(mixers, i, student)
     student.eval()
@@ -137,7 +137,7 @@ def build_student(
 
     cosine = None
     if batch is not None and embeds is not None and hidden is not None:
-        student_hidden = student(embeds, batch.mask, output_hidden=True).layer_hidden
+        student_hidden = student(embeds, batch.mask, True, batch.generated).layer_hidden
         assert student_hidden is not None
         cosine = _layer_cosine(hidden, student_hidden, batch.mask)
     for group in freeze:
@@ -148,9 +148,10 @@ def build_student(
 
 
 def _take_mixer(source: SpeechLM, layer: int, student: SpeechLM) -> None:
-    """Copy one Mamba mixer. ValueError when `source` has no such mixer of this size."""
+    """Copy one converted mixer. ValueError when `source` has no such mixer of this size."""
     if layer >= len(source.plan) or source.plan[layer] != student.plan[layer]:
-        raise ValueError(f"layer {layer} of the model to take mixers from is not a Mamba layer")
+        kind = student.plan[layer]
+        raise ValueError(f"layer {layer} of the model to take mixers from is not a {kind} layer")
     try:
         mixer = _layers(source)[layer].mixer.state_dict()  # type: ignore[union-attr]
         _layers(student)[layer].mixer.load_state_dict(mixer)  # type: ignore[union-attr]
@@ -163,7 +164,7 @@ def _copy_shared(teacher: SpeechLM, student: SpeechLM) -> list[Piece]:
     converted = tuple(
         f"backbone.layers.{i}.mixer."
         for i, (old, new) in enumerate(zip(teacher.plan, student.plan, strict=True))
-        if old != new
+        if old != new and new not in SAME_TENSORS
     )
     source, rows = teacher.state_dict(), []
     for name, tensor in student.state_dict().items():

@@ -13,6 +13,7 @@ import pandas as pd
 
 from eval.analysis.statistics import Difference, Interval, paired_difference, rate_interval
 from eval.store.files import InputError, read_json
+from studies.grid_table import of_mamba
 from studies.results import GridResults, read_results
 
 Row = Mapping[str, Any]
@@ -72,8 +73,10 @@ class Study:
 
     @cached_property
     def students(self) -> list[Row]:
-        """Cells of seed 0 that are not the teacher."""
-        return [cell for cell in self.cells if cell["seed"] == 0 and cell["ratio"] != TEACHER[0]]
+        """Cells of Mamba layers and seed 0 that are not the teacher."""
+        kept = self.results.done()
+        kept = records(kept[of_mamba(kept["plan"])])
+        return [cell for cell in kept if cell["seed"] == 0 and cell["ratio"] != TEACHER[0]]
 
     @cached_property
     def plans(self) -> list[Row]:

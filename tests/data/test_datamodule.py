@@ -62,6 +62,8 @@ def test_a_pair_joins_texts_then_speech_of_one_voice(module, rows):
             assert speech.tolist() == [t for m in members for t in m["tokens"]]
             targets = batch.targets[i][batch.targets[i] != IGNORE]
             assert targets.tolist() == [*speech.tolist(), CODES]  # and the end of speech
+            spoken = members[-1]["tokens"]  # after the prompt, where there is one
+            assert batch.ids[i][batch.generated[i]].tolist() == list(spoken)
     assert pairs
 
 

@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from lightning_modules import running
-from lightning_modules.distill import DistillModule, Objective
+from lightning_modules.distill import DistillModule, Objective, narrowed
 from lightning_modules.objectives import cross_entropy, embedding_loss, skew_kl
 from lightning_modules.run_folder import RunFolder
 from mamtra.lm.checkpoint import load_lm
@@ -237,3 +237,35 @@ def test_every_parameter_that_is_trained_gets_a_gradient(weights, embedding, dis
     ]
     assert without == []
     assert any(p.requires_grad for p in module.model.parameters())
+
+
+def test_a_curriculum_narrows_the_window_and_validation_has_the_last_one(
+    tiny_lm, optimizer, train, tmp_path, callback
+):
+    student = tiny_lm(("attention", "window"), seed=1)
+    student.sizes = student.backbone.sizes = replace(student.sizes, window=2)
+    module = DistillModule(tiny_lm(seed=0), student, Objective(**FULL), optimizer, window_start=10)
+    seen = {"train": [], "valid": []}
+
+    class Look(Callback):
+        def on_before_backward(self, trainer, pl_module, loss):
+            seen["train"].append(student.backbone.window)
+
+        def on_validation_batch_end(self, *given):
+            seen["valid"].append(student.backbone.window)
+
+    callback(Look())
+    train(module, RunFolder(tmp_path / "run", "student"), 8, val_every=4)
+    assert seen["train"][0] == 10 and seen["train"][4] == 6 and seen["train"][-1] == 2
+    assert seen["train"] == sorted(seen["train"], reverse=True) and set(seen["valid"]) == {2}
+    assert [narrowed(128, 32, done) for done in (0, 0.5, 1)] == [128, 80, 32]
+
+
+def test_windows_change_the_students_loss(tiny_lm, optimizer, batch):
+    made = []
+    for plan in (("attention",) * 2, ("window",) * 2):
+        student = tiny_lm(plan, seed=0)
+        student.backbone.window = 2
+        module = DistillModule(tiny_lm(seed=0), student, Objective(**FULL), optimizer)
+        made.append(module.losses(batch)[0]["logits"].item())
+    assert abs(made[0]) < 1e-6 < made[1]

@@ -111,3 +111,14 @@ def test_a_batch_of_no_utterances_changes_no_validation(teacher, train, tmp_path
     found = train(teacher(), RunFolder(tmp_path / "two", "teacher"), 2, val_every=2)
     names = ["val_ce", "val_accuracy"]
     pd.testing.assert_frame_equal(found[names], expected[names], rtol=1e-6)
+
+
+def test_no_steps_export_what_was_built(teacher, tiny_lm, train, tmp_path):
+    run = RunFolder(tmp_path / "run", "teacher")
+    with pytest.raises(FileNotFoundError):  # there are no metrics
+        train(teacher(), run, 0, export="best")
+    made = load_lm(run.export)
+    for name, tensor in tiny_lm(seed=0, dropout=0.2).state_dict().items():
+        assert torch.equal(made.state_dict()[name], tensor), name
+    provenance = json.loads((run.export / "model.json").read_text())["provenance"]
+    assert provenance["training"] == {"steps": 0, "weights": "untrained"} and run.finished

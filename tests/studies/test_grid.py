@@ -108,6 +108,32 @@ def test_the_difference_is_paired_with_the_teacher_of_the_seed(grid):
     assert "wer_difference" not in rows["1:0", 0] and "wer_difference" not in rows["1:1", 1]
 
 
+def test_the_teacher_continued_is_trained_and_is_not_the_teacher(grid, tmp_path):
+    settings = {"steps": 5, "task": "continue"}
+    continued = cell("continued", ratio="1to0", plan=(A, A), settings=settings)
+    given = ("experiment=mini_grid_continued", "seed=0", "placement=blockbeg")
+    train, _ = stages(continued, tmp_path, tmp_path / "t", given, {})
+    assert "task=continue" in train.argv and "plan=AA" in train.argv
+    run(grid, cell("front", ratio="1to0", plan=(A, A)), errors=(1, 1, 1))
+    run(grid, continued, errors=(0, 1, 1))
+    run(grid, cell("front"), errors=(1, 2, 3))
+    rows = {(row["ratio"], row["placement"]): row for row in table(grid)}
+    assert rows["1:1", "front"]["wer_difference"] == pytest.approx(0.1)
+    assert rows["1to0", "continued"]["wer_difference"] == pytest.approx(-1 / 30)
+    assert rows["1to0", "front"]["work"] != rows["1to0", "continued"]["work"]
+    assert "wer_difference" not in rows["1to0", "front"]
+
+
+def test_a_twin_of_windows_has_a_row_and_a_work_of_its_own(grid):
+    twin = cell("front", plan=(A, "window"), overrides=["mixer=window"])
+    run(grid, cell("front"))
+    run(grid, twin, errors=(0, 0, 0))
+    rows = {row["plan"]: row for row in table(grid)}
+    assert rows["AW"]["overrides"] == "mixer=window" and rows["AW"]["wer_corpus"] == 0
+    assert rows["AM"]["wer_corpus"] == pytest.approx(0.2)
+    assert all("wer_difference" not in row for row in rows.values()), "a twin is no teacher"
+
+
 FAILS = (Stage("train", ("-c", "print('steps: 9'); raise SystemExit('no such tokens')")),)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from eval.store.files import InputError
 from mamtra.backbone.layer_plan import RATIOS
-from studies.figures import ce_wer_scatter, heat_map, pivot
+from studies.figures import ce_wer_scatter, heat_map, pivot, write_figures
 from studies.results import main, publish, read_results
 from tests.eval.stored import WER, put_evaluation
 
@@ -111,6 +111,29 @@ def test_intervals_are_todays_and_differences_are_to_the_teacher(grid, tmp_path)
     assert one["wer_difference"] == pytest.approx(2 / 15) and one["wer_difference_low"] != -1
     assert cells.loc["MA-s0-2", "wer_difference"] == pytest.approx(2 / 9), "what both have"
     assert np.isnan(cells.loc["AA-s0-0", "wer_difference"])
+
+
+def test_controls_are_no_teachers_and_twins_are_not_drawn(grid, tmp_path, monkeypatch):
+    add_work(grid, "AA-s0-0", [0, 1, 1])
+    add_cell(grid, "1to0", "front", "AA-s0-0", plan=("attention", "attention"))
+    add_work(grid, "AA-s0-1", [0, 0, 1], ce=2.6)
+    add_cell(grid, "1to0", "continued", "AA-s0-1", plan=("attention", "attention"))
+    add_work(grid, "AW-s0-3", [0, 0, 0], ce=2.5)
+    add_cell(grid, "1to1", "kl", "AW-s0-3", plan=("attention", "window"))
+    results = publish(grid, tmp_path / "out")
+    cells = results.cells.set_index("work")
+    assert cells.loc["AA-s0-1", "wer_difference"] == pytest.approx(-1 / 15)
+    assert cells.loc["AW-s0-3", "wer_difference"] == pytest.approx(-2 / 15)
+    drawn = []
+    monkeypatch.setattr(
+        "studies.figures.ce_wer_scatter",
+        lambda axes, cells, ce, wer, title, teacher=(): drawn.append((cells, teacher)),
+    )
+    write_figures(results.done(), pd.DataFrame(), tmp_path / "figures")
+    students, teacher = drawn[0]
+    assert "AW-s0-3" not in set(students["work"]) and teacher == pytest.approx(
+        [2.7, 2 / 15], abs=1e-4
+    )
 
 
 def test_errors_are_of_the_shared_utterances_in_the_asked_order(grid, tmp_path):

@@ -32,11 +32,13 @@ def test_the_teacher_becomes_a_model_folder(llm, tmp_path):
     assert provenance["source"] == "llm.pt" and len(provenance["source_sha256"]) == 64
 
 
-def test_a_student_becomes_upstreams_two_files(llm, tmp_path):
-    student, _ = build_student(read_llm_pt(llm, SMALL), ("attention", "mamba"), "paper", None)
+@pytest.mark.parametrize("plan", [("attention", "mamba"), ("window", "mamba")])
+def test_a_student_becomes_upstreams_two_files(plan, llm, tmp_path):
+    student, _ = build_student(read_llm_pt(llm, SMALL), plan, "paper", None, window=7)
     save_lm(tmp_path / "student", student, {})
     out = module.convert(tmp_path / "student", tmp_path / "up")
     assert {path.name for path in out.iterdir()} == {"llm.pt", MAMBA_FILE}
+    assert read_upstream(out, SMALL).plan == plan and read_upstream(out, SMALL).sizes.window == 7
     back = read_upstream(out, SMALL).state_dict()
     assert all(torch.equal(back[name], value) for name, value in student.state_dict().items())
 

@@ -84,6 +84,14 @@ def test_a_ratio_that_does_not_divide_names_both():
         layer_plan(10, "1:3", "front")
 
 
+def test_another_mixer_stands_where_mamba_would():
+    assert plan_letters(layer_plan(8, "1:3", "back", mixer="window")) == "WWWWWWAA"
+    assert parse_plan("AWM") == ("attention", "window", "mamba")
+    for mixer in ("attention", "rnn"):
+        with pytest.raises(ValueError, match=f"unknown mixer '{mixer}'.*mamba, window"):
+            layer_plan(4, "1:1", "front", mixer=mixer)
+
+
 def test_names_and_drawing():
     assert parse_ratio("1to3") == parse_ratio("1:3") == (1, 3)
     assert plan_name("1:11", "front") == plan_name("1to11", "front") == "1to11-front"
@@ -114,5 +122,5 @@ def test_plans_in_letters():
     assert parse_plan(plan_letters(plan)) == parse_plan("a m A M") == plan
     assert attention_count(plan) == 2
     for letters in ("", "AMX", "1:1"):
-        with pytest.raises(ValueError, match="one letter A or M"):
+        with pytest.raises(ValueError, match=r"one letter per layer.*A \(attention\), M \(mamba\)"):
             parse_plan(letters)

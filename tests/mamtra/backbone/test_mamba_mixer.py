@@ -1,4 +1,4 @@
-"""The Mamba layer: geometry, the linear-attention limit, and a slow independent version."""
+"""The Mamba layer: geometry, the linear-attention limit, and its one-token step. Equations: test_mixers.py."""
 
 from dataclasses import replace
 
@@ -21,47 +21,6 @@ def mixer(seed=0, sizes=SIZES, dtype=torch.float64):
         for parameter in (made.in_proj.bias, made.out_proj.bias, made.skip, made.norm_weight):
             parameter.normal_()
     return made
-
-
-def slow_forward(m, x):
-    """One token after the other, written from the equations and nothing else. x (T, D)."""
-    s = m.sizes
-    z, vx, vb, vc = m.in_proj(x).split((s.d_inner, s.d_kv, s.d_kv, s.d_inner), dim=-1)
-    raw = torch.cat((vx, vb, vc), dim=-1)
-    dt = F.softplus(m.dt_proj(x) + m.dt_bias)
-    states = [torch.zeros(s.head_dim, s.head_dim, dtype=x.dtype) for _ in range(s.n_heads)]
-    outputs = []
-    for t in range(len(x)):
-        mixed = m.conv_bias.clone()
-        for tap in range(s.d_conv):
-            source = t - (s.d_conv - 1) + tap
-            if source >= 0:
-                mixed = mixed + m.conv_weight[:, tap] * raw[source]
-        mixed = mixed * torch.sigmoid(mixed)
-        heads = []
-        for h in range(s.n_heads):
-            g, e = h // (s.n_heads // s.n_kv_heads), s.head_dim
-            xh = mixed[g * e : (g + 1) * e]
-            bh = mixed[s.d_kv + g * e : s.d_kv + (g + 1) * e]
-            ch = mixed[2 * s.d_kv + h * e : 2 * s.d_kv + (h + 1) * e]
-            decay = torch.exp(-dt[t, h] * torch.exp(m.a_log[h]))
-            states[h] = decay * states[h] + dt[t, h] * torch.outer(bh, xh)
-            y = ch @ states[h] + m.skip[h] * xh
-            gate = z[t, h * e : (h + 1) * e]
-            y = y * gate * torch.sigmoid(gate)
-            y = y / torch.sqrt(y.square().mean() + s.norm_eps)
-            heads.append(y * m.norm_weight[h * e : (h + 1) * e])
-        outputs.append(m.out_proj(torch.cat(heads)))
-    return torch.stack(outputs)
-
-
-@pytest.mark.parametrize("length", [1, 3, 8, 21])
-def test_forward_equals_the_equations(length):
-    m = mixer()
-    x = torch.randn(2, length, SIZES.d_model, dtype=torch.float64)
-    context = sequence_context(length, None, SIZES, x.device)
-    expected = torch.stack([slow_forward(m, row) for row in x])
-    assert_near(m(x, context), expected, 8)
 
 
 def test_parameter_shapes():

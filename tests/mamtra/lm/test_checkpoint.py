@@ -60,7 +60,7 @@ def test_a_model_loads_in_half_precision_with_its_decay_in_full(model, folder):
 def test_a_model_from_before_a_size_was_added_has_its_default(model, folder):
     path = folder / DESCRIPTION
     description = json.loads(path.read_text())
-    for name in ("text_rate", "mamba_rope", "chunk"):
+    for name in ("text_rate", "mamba_rope", "chunk", "window"):
         del description["sizes"][name]
     path.write_text(json.dumps(description))
     loaded = load_lm(folder)

@@ -11,7 +11,8 @@ from mamtra.backbone.attention_mixer import AttentionMixer
 from mamtra.backbone.context import sequence_context
 from mamtra.backbone.mamba_mixer import MambaMixer
 from mamtra.backbone.sizes import BackboneSizes
-from mamtra.transfer.gqa_to_mamba import COPIED, FRESH, INITS, convert, match_heads
+from mamtra.transfer.gqa_to_mamba import INITS, convert, match_heads
+from mamtra.transfer.pieces import COPIED, FRESH
 from tests.near import assert_near
 
 SIZES = BackboneSizes(d_model=24, n_layers=1, n_heads=6, n_kv_heads=2, head_dim=4, d_ff=32)

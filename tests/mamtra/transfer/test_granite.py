@@ -124,3 +124,4 @@ def test_a_kind_of_layer_that_granite_does_not_know_is_named():
 
 def test_settings_that_no_layer_uses_do_not_matter():
     check_counterpart(replace(SIZES, mamba_rope=True, head_dim=12), parse_plan("AAAA"))
+    check_counterpart(replace(SIZES, window=64), parse_plan("AMAM"))

@@ -7,8 +7,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from mamtra.backbone.layer_plan import layer_plan
-from mamtra.transfer.gqa_to_mamba import COPIED, FRESH, INITS
+from mamtra.backbone.layer_plan import layer_plan, parse_plan
+from mamtra.transfer.gqa_to_mamba import INITS
+from mamtra.transfer.pieces import COPIED, FRESH
 from mamtra.transfer.report import FROZEN
 from mamtra.transfer.student import build_student
 
@@ -185,3 +186,35 @@ def test_layerwise_refuses_models_that_do_not_fit(teacher, batch):
         build_student(teacher, PLAN, "paper", batch, mixers=other)
     with pytest.raises(ValueError, match="layerwise"):
         build_student(teacher, PLAN, "magic", batch)
+
+
+@pytest.mark.parametrize("init", ["identity", "calibrated"])
+def test_window_layers_are_the_teachers_tensors_whatever_the_init(teacher, batch, init):
+    plan = parse_plan("AWWA")
+    student, report = build_student(teacher, plan, init, batch, window=5)
+    assert student.plan == plan and student.sizes.window == 5 == student.backbone.window
+    original = teacher.state_dict()
+    assert {row.name for row in report.rows} == original.keys()
+    assert all(row.status == COPIED and row.name == row.source for row in report.rows)
+    assert all(torch.equal(t, original[name]) for name, t in student.state_dict().items())
+    assert report.fresh_parameter_names == () and report.cosine is not None
+    assert report.cosine[0] == pytest.approx(1, abs=1e-5) and report.cosine[3] < 0.999
+    wide, _ = build_student(teacher, plan, init, batch, window=40)
+    embeds = teacher.embed(batch.ids, batch.kinds)
+    logits = wide(embeds, batch.mask, generated=batch.generated).logits
+    expected = teacher(embeds, batch.mask).logits
+    torch.testing.assert_close(logits[batch.mask], expected[batch.mask])
+
+
+def test_windows_beside_mamba_layers_and_what_identity_cannot_do(teacher, batch):
+    student, report = build_student(teacher, parse_plan("AWMA"), "paper", batch)
+    fresh = {name.split(".")[2] for name in report.fresh_parameter_names}
+    assert fresh == {"2"} and student.sizes.window == teacher.sizes.window
+    with pytest.raises(
+        ValueError, match=r"layer 2 becomes mamba: choose one of paper, .*layerwise"
+    ):
+        build_student(teacher, parse_plan("AWMA"), "identity", batch)
+    with pytest.raises(
+        ValueError, match="layer 2 of the plan is window but the teacher's is mamba"
+    ):
+        build_student(student, parse_plan("AWWA"), "identity", batch)
