@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from data.datamodule import SequenceDataset, collate_named
-from lightning_modules.callbacks import Interrupted
 from lightning_modules.distill import DistillModule, Objective
 from lightning_modules.objectives import skew_kl
 from lightning_modules.rollouts import OnPolicy, speak
 from lightning_modules.run_folder import RunFolder
+from lightning_modules.stopping import Interrupted
 from mamtra.lm.checkpoint import load_lm
 from mamtra.lm.sequence import IGNORE, KIND_SPEECH, KIND_TEXT, eos_id
 from tests.lightning_modules.test_checkpoints import SignalAt, curves
