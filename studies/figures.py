@@ -86,7 +86,7 @@ def write_figures(cells: pd.DataFrame, paper: pd.DataFrame, folder: Path) -> lis
         cells: finished cells of a grid; those of Mamba layers and seed 0 are drawn, ratio 1:0 as the teacher.
         paper: ratio, placement, ce and wer (a fraction) of the paper's figure 4.
     """
-    students = cells[of_mamba(cells["plan"])].query("seed == 0 and ratio != '1to0'")
+    students = cells.loc[of_mamba(pd.Series(cells["plan"]))].query("seed == 0 and ratio != '1to0'")
     own = cells[cells["placement"] != CONTINUED]
     teachers = own.query("seed == 0 and ratio == '1to0'").to_dict("records")
     known = [teachers[0]["ce"], teachers[0]["wer_corpus"]] if teachers else []

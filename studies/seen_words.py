@@ -83,12 +83,11 @@ def word_rates(
             wrong[kind].append(sum(own))
             words[kind].append(len(own))
     voices = [row["voice"] for row in rows]
-    found = {
-        kind: rate_interval(wrong[kind], words[kind], voices) if sum(words[kind]) else None
+    seen, unseen = (
+        rate_interval(wrong[kind], words[kind], voices) if sum(words[kind]) else None
         for kind in KINDS
-    }
-    counts = {f"{kind}_words": sum(words[kind]) for kind in KINDS}
-    return WordRates(system.name, **found, **counts)
+    )
+    return WordRates(system.name, seen, unseen, *(sum(words[kind]) for kind in KINDS))
 
 
 def _text(rate: Interval | None) -> str:
@@ -122,7 +121,10 @@ def report(results: Path, tokens: Path, console: Console) -> list[WordRates]:
 
 def main() -> None:
     """Command line; ends with one line for what a user can act on."""
-    given = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
+    given: dict[str, str] = {}
+    for argument in sys.argv[1:]:
+        name, _, value = argument.partition("=")
+        given[name] = value
     if given.keys() != {"results", "tokens"} or not all(given.values()):
         sys.exit(__doc__)
     try:

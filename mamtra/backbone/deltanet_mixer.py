@@ -149,8 +149,8 @@ class DeltaNetMixer(nn.Module):
         state.conv.copy_(inputs[:, new:])
         q, k, v = self._convolve(inputs)
         if new == 1:
-            parts = (part[:, 0] for part in (q, k, v, log_decay, beta))
-            y = gated_delta_step(*parts, state.ssm)[:, None]
+            q, k, v, log_decay, beta = (part[:, 0] for part in (q, k, v, log_decay, beta))
+            y = gated_delta_step(q, k, v, log_decay, beta, state.ssm)[:, None]
         else:
             y, last = gated_delta(q, k, v, log_decay, beta, state.ssm, self.sizes.chunk)
             state.ssm.copy_(last)

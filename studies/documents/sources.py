@@ -74,8 +74,8 @@ class Study:
     @cached_property
     def students(self) -> list[Row]:
         """Cells of Mamba layers and seed 0 that are not the teacher."""
-        kept = self.results.done()
-        kept = records(kept[of_mamba(kept["plan"])])
+        done = self.results.done()
+        kept = records(done.loc[of_mamba(pd.Series(done["plan"]))])
         return [cell for cell in kept if cell["seed"] == 0 and cell["ratio"] != TEACHER[0]]
 
     @cached_property

@@ -103,7 +103,8 @@ def open_tab(server, tmp_path):
     def open_one() -> Tab:
         tabs.append(tab := Tab(tmp_path / f"profile{len(tabs)}"))
         tab.ask("Page.navigate", url=server.url)
-        tab.wait("document.querySelector('#text textarea') !== null", WAIT_S)
+        for part in ("#text textarea", "#speak"):
+            tab.wait(f"document.querySelector({part!r}) !== null", WAIT_S)
         return tab
 
     yield open_one
