@@ -87,8 +87,8 @@ def word_rates(
         kind: rate_interval(wrong[kind], words[kind], voices) if sum(words[kind]) else None
         for kind in KINDS
     }
-    counts = {f"{kind}_words": sum(words[kind]) for kind in KINDS}
-    return WordRates(system.name, **found, **counts)
+    n_seen, n_unseen = (sum(words[kind]) for kind in KINDS)
+    return WordRates(system.name, found["seen"], found["unseen"], n_seen, n_unseen)
 
 
 def _text(rate: Interval | None) -> str:
@@ -122,7 +122,8 @@ def report(results: Path, tokens: Path, console: Console) -> list[WordRates]:
 
 def main() -> None:
     """Command line; ends with one line for what a user can act on."""
-    given = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
+    parts = (argument.partition("=") for argument in sys.argv[1:])
+    given = {name: value for name, _, value in parts}
     if given.keys() != {"results", "tokens"} or not all(given.values()):
         sys.exit(__doc__)
     try:
