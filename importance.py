@@ -81,7 +81,7 @@ def oas(s: ModeSettings, own: Mapping[str, Any], teacher: SpeechLM) -> Found:
     """Says which head of each layer it is."""
     batches = tokens_of(s, teacher, s.batch.max_tokens).val_dataloader()
     samples, heads = alignment_samples(teacher, batches)
-    CONSOLE.print(f"best aligned heads: {' '.join(map(str, heads))}")
+    CONSOLE.print(f"best aligned heads: {' '.join(map(str, heads))}", markup=False)
     return layer_intervals(samples), len(samples.counts)
 
 

@@ -5,8 +5,8 @@ A stage's class holds just the keys that its configuration has.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -198,3 +198,26 @@ class Play(Common):
     profile: str
     device: str
     port: int | None
+
+
+def plain(s: Common) -> dict[str, Any]:
+    """Settings as JSON values, for records."""
+
+    def value(one: Any) -> Any:
+        if isinstance(one, Mapping):
+            return {key: value(inner) for key, inner in one.items()}
+        return [value(inner) for inner in one] if isinstance(one, list | tuple) else one
+
+    return {
+        key: str(one) if isinstance(one, Path) else value(one)
+        for key, one in _flat(asdict(s)).items()
+    }
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, one in nested.items():
+        if key == "paths":
+            continue
+        found |= _flat(one, f"{prefix}{key}.") if isinstance(one, dict) else {f"{prefix}{key}": one}
+    return found

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from eval.settings import (
     Score,
     Synthesize,
     Systems,
+    plain,
 )
 from eval.store.database import Store
 from eval.store.files import InputError, sha256_bytes, sha256_file
@@ -194,29 +195,6 @@ class Evaluation:
             speaker.lm, rows, name=system.name, console=self.console, tokenizer=speaker.tokenizer
         )
         self.store.put_cross_entropy(voicer.model_sha256, recipe, asdict(result))
-
-
-def plain(s: Common) -> dict[str, Any]:
-    """Settings as JSON values, for records."""
-
-    def value(one: Any) -> Any:
-        if isinstance(one, Mapping):
-            return {key: value(inner) for key, inner in one.items()}
-        return [value(inner) for inner in one] if isinstance(one, list | tuple) else one
-
-    return {
-        key: str(one) if isinstance(one, Path) else value(one)
-        for key, one in _flat(asdict(s)).items()
-    }
-
-
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, one in nested.items():
-        if key == "paths":
-            continue
-        found |= _flat(one, f"{prefix}{key}.") if isinstance(one, dict) else {f"{prefix}{key}": one}
-    return found
 
 
 def run_synthesize(s: Synthesize, console: Console) -> int:
