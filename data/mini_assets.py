@@ -1,11 +1,11 @@
 """Gathers what the repository ships of a mini system, with hashes.
 
-    python -m data.mini_assets corpus=<folder> codec=<folder> tokens=<parquet> out=assets/mini
+    python -m data.mini_assets corpus=<folder> codec=<folder> out=assets/mini [tokens=<parquet>]
         [teacher=<folder>]
 
-Prompts and the recordings of the first test items are stored as FLAC, so they are the corpus's samples. What
-was screened (`screen.json`, and `voices.json` of an open corpus) goes along: another build need not hear it
-again.
+A system that is still being made may have no teacher, or neither tokens nor a test list yet. Prompts and the
+recordings of the first test items are stored as FLAC, so they are the corpus's samples. What was screened
+(`screen.json`, and `voices.json` of an open corpus) goes along: another build need not hear it again.
 """
 
 import hashlib
@@ -48,23 +48,31 @@ def _copy(source: Path, names: Iterable[str], target: Path) -> None:
         shutil.copy2(source / name, target / name)
 
 
-def gather(corpus: Path, codec: Path, tokens: Path, out: Path, teacher: Path | None = None) -> Path:
-    """Returns `<out>/manifest.json`. Raises ValueError when the whole exceeds MAX_BYTES."""
+def _gather_list(corpus: Path, out: Path) -> None:
+    """The test list, its prompts, and the recordings of its first items."""
     items = test_items(pd.read_csv(corpus / "manifest.csv"))
+    for prompt in sorted({item.prompt for item in items}):
+        _flac(corpus / "wavs" / f"{prompt}.wav", out / "prompts" / f"{prompt}.flac")
+    for item in items[:RECORDINGS]:
+        name = item.utterance
+        _flac(corpus / "wavs" / f"{name}.wav", out / "recordings" / f"{name}.flac")
+    write_meta(out / "meta.lst", items, "prompts", "recordings", ".flac")
+
+
+def gather(
+    corpus: Path, codec: Path, out: Path, tokens: Path | None = None, teacher: Path | None = None
+) -> Path:
+    """Returns `<out>/manifest.json`. Raises ValueError when the whole exceeds MAX_BYTES."""
     fresh = out.with_name(out.name + ".partial")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     _copy(codec, ("codec.safetensors", "codec.json"), fresh)
     if teacher is not None:
         shutil.copytree(teacher, fresh / "teacher")
-    shutil.copy2(tokens, fresh / "tokens.parquet")
+    if tokens is not None:
+        shutil.copy2(tokens, fresh / "tokens.parquet")
+        _gather_list(corpus, fresh)
     _copy(corpus, [name for name in SCREENED if (corpus / name).exists()], fresh)
-    for prompt in sorted({item.prompt for item in items}):
-        _flac(corpus / "wavs" / f"{prompt}.wav", fresh / "prompts" / f"{prompt}.flac")
-    for item in items[:RECORDINGS]:
-        name = item.utterance
-        _flac(corpus / "wavs" / f"{name}.wav", fresh / "recordings" / f"{name}.flac")
-    write_meta(fresh / "meta.lst", items, "prompts", "recordings", ".flac")
     if (out / "CARD.md").exists():
         shutil.copy2(out / "CARD.md", fresh / "CARD.md")
     files = sorted(p for p in fresh.rglob("*") if p.is_file() and p.name != "CARD.md")
@@ -93,5 +101,5 @@ def gather(corpus: Path, codec: Path, tokens: Path, out: Path, teacher: Path | N
 
 
 if __name__ == "__main__":
-    given = parse_arguments(__doc__, ("corpus", "codec", "tokens", "out"), ("teacher",))
+    given = parse_arguments(__doc__, ("corpus", "codec", "out"), ("tokens", "teacher"))
     gather(**{name: Path(path) for name, path in given.items()})

@@ -169,11 +169,14 @@ def _write(path: Path, save) -> None:
 
 
 def take_screened(source: Path, out: Path) -> None:
-    """Puts what another build decided into `out`.
+    """Puts what another build decided into `out`: which voices stay, and which sentences if it came so far.
 
-    Raises FileNotFoundError, and ValueError when `out` has decided otherwise.
+    Raises FileNotFoundError when nothing is there, and ValueError when `out` has decided otherwise.
     """
-    for name in SCREENED:
+    found = [name for name in SCREENED if (source / name).is_file()]
+    if not found:
+        raise FileNotFoundError(f"{source} holds neither {' nor '.join(SCREENED)}")
+    for name in found:
         decided = (source / name).read_bytes()
         if (out / name).exists() and (out / name).read_bytes() != decided:
             raise ValueError(f"{out / name} differs from {source / name}: build in an empty folder")

@@ -243,7 +243,7 @@ def test_what_another_build_screened_is_taken_over_whole_or_refused(tmp_path):
     shipped, out = tmp_path / "shipped", tmp_path / "out"
     shipped.mkdir()
     out.mkdir()
-    with pytest.raises(FileNotFoundError, match=r"voices\.json"):
+    with pytest.raises(FileNotFoundError, match=r"neither voices\.json nor screen\.json"):
         open_build.take_screened(shipped, out)
     for name in open_build.SCREENED:
         (shipped / name).write_text(f'{{"of": "{name}"}}')
