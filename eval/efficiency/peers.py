@@ -21,7 +21,7 @@ from torch import Tensor
 from eval.efficiency.bandwidth import weight_step_bytes
 from eval.efficiency.models import made_up_text
 from eval.store.files import InputError
-from mamtra.backbone.layer_plan import MAMBA
+from mamtra.backbone.layer_plan import ATTENTION
 from mamtra.lm.sampling import Sampling, sample
 from mamtra.lm.sequence import KIND_SPEECH, build_prompt, eos_id
 from mamtra.lm.speech_lm import SpeechLM
@@ -37,9 +37,9 @@ def qwen2(lm: SpeechLM, text_head: bool) -> Any:
     """transformers' Qwen2 with the weights of an all-attention model, shared and not copied.
 
     text_head: Qwen2ForCausalLM, whose head is tied to the text embedding, else Qwen2Model. Raises InputError
-    for a plan with Mamba layers.
+    for a plan with layers of another kind.
     """
-    if MAMBA in lm.plan:
+    if set(lm.plan) != {ATTENTION}:
         raise InputError("peers run the weights of a model whose layers are all attention")
     from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen2Model
     from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding

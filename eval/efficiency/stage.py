@@ -35,7 +35,7 @@ from eval.store.manifest import (
 )
 from eval.synthesis.model_voicer import check_model_folder
 from eval.synthesis.systems import CODEC, RECORDINGS
-from mamtra.backbone.layer_plan import MAMBA
+from mamtra.backbone.layer_plan import ATTENTION
 from mamtra.lm.checkpoint import DTYPES, load_lm
 from mamtra.lm.runtime import runtime, runtime_text
 from mamtra.lm.speech_lm import SpeechLM
@@ -168,7 +168,7 @@ def _whole_attention(systems: Mapping[str, Timed], dtype: torch.dtype) -> Speech
     for system in systems.values():
         if (
             isinstance(system, TimedModel)
-            and MAMBA not in system.lm.plan
+            and set(system.lm.plan) == {ATTENTION}
             and system.lm.dtype == dtype
         ):
             return system.lm

@@ -54,8 +54,9 @@ def test_a_peer_speaks_as_many_tokens_as_asked(tiny_world, kind, prefill):
     assert peer.weight_bytes == ours.weight_bytes
 
 
-def test_a_plan_with_mamba_layers_has_no_peer(tiny_world):
+@pytest.mark.parametrize("kind", ["mamba", "deltanet"])
+def test_a_plan_with_other_layers_has_no_peer(tiny_world, kind):
     sizes = load_lm(tiny_world / "teacher").sizes
-    hybrid = SpeechLM(sizes, ("mamba",) * sizes.n_layers, 20, 30)
+    hybrid = SpeechLM(sizes, ("attention",) + (kind,) * (sizes.n_layers - 1), 20, 30)
     with pytest.raises(InputError, match="all attention"):
         TimedPeer(hybrid, NO_TEXT_HEAD)
