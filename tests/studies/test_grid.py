@@ -3,11 +3,13 @@
 import json
 import multiprocessing
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from filelock import FileLock
 
+from eval.command_line import split_literals
 from eval.store.files import InputError
 from studies import grid as grid_module
 from studies.grid import (
@@ -277,11 +279,11 @@ def test_commands_of_a_cell(tmp_path):
     given = ("experiment=mini_grid", "ratio=1to1", "placement=front", "init=paper", "cell.mix=true")
     given += ("seed=2", "paths.assets=/a", "run=/g", "hydra/launcher=ray")
     assert axes(given) == ("init=paper",)
-    one = cell(seed=2, overrides=axes(given))
+    one, grid = cell(seed=2, overrides=axes(given)), Path("/it's [mine]")
     train, evaluate = stages(
-        one, tmp_path, tmp_path / "t", given, {"limit": 9, "testset": {"meta": "m"}}
+        one, grid, tmp_path / "t", given, {"limit": 9, "testset": {"meta": "m"}}
     )
-    run_folder = tmp_path / "works" / one.work / "run"
+    run_folder = grid / "works" / one.work / "run"
     assert train.argv[1:] == (
         *(
             "experiment=mini_grid",
@@ -291,13 +293,14 @@ def test_commands_of_a_cell(tmp_path):
             "task=distill",
             "~cell",
         ),
-        *("plan=AM", f"run='{run_folder}'", "hydra.mode=RUN"),
+        *("plan=AM", "run='" + str(run_folder).replace("'", r"\'") + "'", "hydra.mode=RUN"),
     )
-    assert evaluate.argv[1] == f"models={{student: '{run_folder / 'student'}'}}"
+    read = split_literals(evaluate.argv[1:])[1]
+    assert read["models"] == {"student": str(run_folder / "student")}
     assert evaluate.argv[-3:] == ("seed_index=2", "limit=9", "testset.meta='m'")
     only = stages(cell(plan=(A, A)), tmp_path, tmp_path / "t", given, {})
     assert [stage.name for stage in only] == ["evaluate"]
-    assert only[0].argv[1] == f"models={{student: '{tmp_path / 't'}'}}"
+    assert split_literals(only[0].argv)[1]["models"] == {"student": str(tmp_path / "t")}
 
 
 def test_sweep_size_counts_what_the_command_line_replaced():
