@@ -110,7 +110,8 @@ def stages(
         )
         script = str(REPOSITORY / "train.py")
         found.append(Stage(TRAIN, (script, *kept, *chosen, "hydra.mode=RUN")))
-    where = (f"models={{{STUDENT}: {_quoted(model)}}}", f"out={_quoted(folder / 'eval')}")
+    named = json.dumps(str(model), ensure_ascii=False)  # evaluate.py reads its lists as YAML
+    where = (f"models={{{STUDENT}: {named}}}", f"out={_quoted(folder / 'eval')}")
     script = str(REPOSITORY / "evaluate.py")
     more = (f"seed_index={cell.seed}", *_as_overrides(evaluation))
     found.append(Stage("evaluate", (script, *where, *more)))

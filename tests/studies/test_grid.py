@@ -13,12 +13,10 @@ from studies import grid as grid_module
 from studies.grid import (
     Cell,
     Stage,
-    axes,
     check_version,
     refuse_cell,
     run_cell,
     stages,
-    sweep_size,
 )
 from studies.grid_table import progress, scores_of, table
 from tests.eval.stored import WER, put_evaluation
@@ -271,37 +269,3 @@ def test_a_work_that_was_scored_in_another_way_has_no_difference_but_an_error(gr
     found = {row["ratio"]: row for row in table(grid)}
     assert found["1:0"]["status"] == "done"
     assert found["1:1"]["status"] == "failed" and "asr: asr-p and another" in found["1:1"]["error"]
-
-
-def test_commands_of_a_cell(tmp_path):
-    given = ("experiment=mini_grid", "ratio=1to1", "placement=front", "init=paper", "cell.mix=true")
-    given += ("seed=2", "paths.assets=/a", "run=/g", "hydra/launcher=ray")
-    assert axes(given) == ("init=paper",)
-    one = cell(seed=2, overrides=axes(given))
-    train, evaluate = stages(
-        one, tmp_path, tmp_path / "t", given, {"limit": 9, "testset": {"meta": "m"}}
-    )
-    run_folder = tmp_path / "works" / one.work / "run"
-    assert train.argv[1:] == (
-        *(
-            "experiment=mini_grid",
-            "init=paper",
-            "seed=2",
-            "paths.assets=/a",
-            "task=distill",
-            "~cell",
-        ),
-        *("plan=AM", f"run='{run_folder}'", "hydra.mode=RUN"),
-    )
-    assert evaluate.argv[1] == f"models={{student: '{run_folder / 'student'}'}}"
-    assert evaluate.argv[-3:] == ("seed_index=2", "limit=9", "testset.meta='m'")
-    only = stages(cell(plan=(A, A)), tmp_path, tmp_path / "t", given, {})
-    assert [stage.name for stage in only] == ["evaluate"]
-    assert only[0].argv[1] == f"models={{student: '{tmp_path / 't'}'}}"
-
-
-def test_sweep_size_counts_what_the_command_line_replaced():
-    params = {"ratio": "1to1,1to3", "placement": "front,back,wer"}
-    assert sweep_size(params, ["x/train.py", "-m", "experiment=mini_grid"]) == 6
-    assert sweep_size(params, ["train.py", "ratio=1to1", "seed=0,1", "-m"]) == 6
-    assert sweep_size(params, ["worker"]) is None
