@@ -21,7 +21,7 @@ from lightning_modules.fit import software
 from lightning_modules.fit_codec import fit_codec, fit_vocoder
 from lightning_modules.identity import result_settings
 from lightning_modules.layerwise import LayerwiseModule
-from lightning_modules.precision import AUTO, resolve_precision
+from lightning_modules.precision import with_precision
 from lightning_modules.run_folder import RunFolder
 from lightning_modules.running import train_in
 from lightning_modules.slurm import current_step
@@ -282,19 +282,6 @@ TASKS: Mapping[str, Task[Any]] = {
     "continue": Task(DistillSettings, continue_teacher),
     "cell": Task(CellSettings, sweep_cell),
 }
-
-
-def with_precision(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with `precision: auto` decided for this machine: it is part of a run's identity,
-    because it changes the result."""
-    decided = dict(plain)
-    for group in ("trainer", "training"):
-        settings = decided.get(group)
-        if isinstance(settings, dict) and settings.get("precision") == AUTO:
-            precision = resolve_precision(AUTO, settings["accelerator"])
-            say(f"precision: {precision}")
-            decided[group] = {**settings, "precision": precision}
-    return decided
 
 
 def run(plain: dict[str, Any]) -> None:

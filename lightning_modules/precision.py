@@ -1,6 +1,11 @@
 """Which precision to train in: bfloat16 only where the processor or the GPU multiplies it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
+
+from lightning_modules.console import say
 
 AUTO = "auto"
 HALF, FULL = "bf16-mixed", "32-true"
@@ -22,3 +27,16 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     if precision != AUTO:
         return precision
     return HALF if has_bfloat16(accelerator) else FULL
+
+
+def with_precision(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with `precision: auto` decided for this machine: it is part of a run's identity,
+    because it changes the result."""
+    decided = dict(plain)
+    for group in ("trainer", "training"):
+        settings = decided.get(group)
+        if isinstance(settings, dict) and settings.get("precision") == AUTO:
+            precision = resolve_precision(AUTO, settings["accelerator"])
+            say(f"precision: {precision}")
+            decided[group] = {**settings, "precision": precision}
+    return decided

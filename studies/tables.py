@@ -47,6 +47,7 @@ BLOCKS: Mapping[str, Block] = {
     "pipeline": partial(measured.group_list, group="pipeline"),
     "cosyvoice2": partial(measured.group_list, group="cosyvoice2"),
     "export": partial(measured.group_table, group="export"),
+    "open": partial(measured.group_table, group="open"),
 }
 VALUES: Mapping[str, Callable[[Sources, str], str]] = {
     "grid": grid.grid_values,

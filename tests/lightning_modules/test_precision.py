@@ -23,9 +23,9 @@ def test_what_was_decided_is_what_the_run_is_told_apart_by(monkeypatch, group, c
     monkeypatch.setattr(precision, "has_bfloat16", lambda accelerator: accelerator == "gpu")
     for accelerator, wanted in (("cpu", "32-true"), ("gpu", "bf16-mixed")):
         plain = {group: {"precision": "auto", "accelerator": accelerator}, "steps": 3}
-        decided = tasks.with_precision(plain)
+        decided = precision.with_precision(plain)
         assert tasks.identity(decided)[group]["precision"] == wanted
         assert plain[group]["precision"] == "auto", "the caller's own is left alone"
         assert f"precision: {wanted}" in capsys.readouterr().out
     stated = {group: {"precision": "16-mixed", "accelerator": "gpu"}}
-    assert tasks.with_precision(stated) == stated
+    assert precision.with_precision(stated) == stated
