@@ -72,6 +72,8 @@ class Server:
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 env=os.environ | {"TMPDIR": str(self.scratch)},
+                # A shell's background job ignores Ctrl-C, and so would all that it starts.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         self.url = self.said(r"http://127\.0\.0\.1:\d+/")
 
