@@ -38,6 +38,14 @@ class LMOutput:
     layer_hidden: tuple[Tensor, ...] | None  # residual stream after each layer, (B, T, D) each
 
 
+def _embedding(rows: int, width: int) -> nn.Embedding:
+    """On "meta", where a model that is to be loaded is built, without a random start: for normal numbers there
+    PyTorch imports its compiler, which takes longer (1.8 s) than all else."""
+    if torch.get_default_device().type == "meta":
+        return nn.Embedding.from_pretrained(torch.empty(rows, width), freeze=False)
+    return nn.Embedding(rows, width)
+
+
 class SpeechLM(nn.Module):
     """Text and speech tokens in, speech-token logits out (CosyVoice 2's llm.py geometry).
 
@@ -59,15 +67,16 @@ class SpeechLM(nn.Module):
         self.text_vocab = text_vocab
         self.speech_vocab = speech_vocab
         self.dropout = dropout
-        self.text_embedding = nn.Embedding(text_vocab, sizes.d_model)
-        self.llm_embedding = nn.Embedding(N_SPECIAL, sizes.d_model)
-        self.speech_embedding = nn.Embedding(speech_vocab + N_EXTRA, sizes.d_model)
+        self.text_embedding = _embedding(text_vocab, sizes.d_model)
+        self.llm_embedding = _embedding(N_SPECIAL, sizes.d_model)
+        self.speech_embedding = _embedding(speech_vocab + N_EXTRA, sizes.d_model)
         self.backbone = Decoder(sizes, plan, dropout)
         self.llm_decoder = nn.Linear(sizes.d_model, speech_vocab + N_EXTRA)
         if sizes.text_rate:
             # The features start as loud as the embeddings they are added to.
             self.progress_scale = nn.Parameter(torch.tensor(0.85 * sizes.d_model**-0.5))
-        self._init_weights()
+        if self.device.type != "meta":
+            self._init_weights()
 
     @property
     def plan(self) -> LayerPlan:

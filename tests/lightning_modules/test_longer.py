@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -207,7 +208,7 @@ def test_other_ranks_neither_look_at_nor_resume_what_the_first_discards(command,
         is_global_zero = False
 
         def __init__(self, **settings):
-            pass
+            self.strategy = SimpleNamespace(root_device=torch.device("cpu"))
 
         def fit(self, module, datamodule, ckpt_path, weights_only):
             seen["resumes"] = ckpt_path
