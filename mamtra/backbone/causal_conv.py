@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from mamtra.backbone.context import SequenceContext
+
 
 def _depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, padding: int) -> Tensor:
     """x (B, L, C), weight (C, W) -> (B, L + 2 padding - W + 1, C)."""
@@ -50,3 +52,12 @@ def causal_conv(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     dtype of inputs.
     """
     return _CausalConv.apply(inputs, weight, bias)  # type: ignore[return-value]
+
+
+def last_inputs(inputs: Tensor, context: SequenceContext, taps: int) -> Tensor:
+    """inputs (B, taps + T, C), `taps` of them history -> (B, taps, C) before each row's next token."""
+    if context.first is None or context.lengths is None:
+        return inputs[:, inputs.shape[1] - taps :]
+    end = context.first + context.lengths
+    index = end[:, None] + torch.arange(taps, device=inputs.device)
+    return inputs.gather(1, index[:, :, None].expand(-1, -1, inputs.shape[-1]))

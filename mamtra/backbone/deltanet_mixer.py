@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mamtra.backbone.causal_conv import causal_conv
+from mamtra.backbone.causal_conv import causal_conv, last_inputs
 from mamtra.backbone.context import SequenceContext, StepContext
 from mamtra.backbone.elementwise import rms_norm, without_autocast
 from mamtra.backbone.gated_delta import gated_delta, gated_delta_step
@@ -155,12 +155,3 @@ class DeltaNetMixer(nn.Module):
             y, last = gated_delta(q, k, v, log_decay, beta, state.ssm, self.sizes.chunk)
             state.ssm.copy_(last)
         return self._finish(y.to(z.dtype), z)
-
-
-def last_inputs(inputs: Tensor, context: SequenceContext, taps: int) -> Tensor:
-    """inputs (B, taps + T, C), `taps` of them history -> (B, taps, C) before each row's next token."""
-    if context.first is None or context.lengths is None:
-        return inputs[:, inputs.shape[1] - taps :]
-    end = context.first + context.lengths
-    index = end[:, None] + torch.arange(taps, device=inputs.device)
-    return inputs.gather(1, index[:, :, None].expand(-1, -1, inputs.shape[-1]))

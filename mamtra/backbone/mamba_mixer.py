@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mamtra.backbone.causal_conv import causal_conv
+from mamtra.backbone.causal_conv import causal_conv, last_inputs
 from mamtra.backbone.context import SequenceContext, StepContext
 from mamtra.backbone.elementwise import rms_norm, rotary, without_autocast
 from mamtra.backbone.sizes import BackboneSizes
@@ -144,15 +144,8 @@ class MambaMixer(nn.Module):
 
     def prefill(self, x: Tensor, context: SequenceContext, state: MambaState) -> Tensor:
         """As `forward`, and fills `state` as of each row's last valid token."""
-        y, inputs, ssm = self._run(x, context)  # position t of x is at t + taps in inputs
-        taps = self.sizes.d_conv - 1
-        if context.first is None or context.lengths is None:
-            state.conv.copy_(inputs[:, x.shape[1] :])
-        else:
-            end = context.first + context.lengths
-            index = end[:, None] + torch.arange(taps, device=x.device)
-            index = index[:, :, None].expand(-1, -1, inputs.shape[-1])
-            state.conv.copy_(inputs.gather(1, index))
+        y, inputs, ssm = self._run(x, context)
+        state.conv.copy_(last_inputs(inputs, context, self.sizes.d_conv - 1))
         state.ssm.copy_(ssm)
         return y
 
