@@ -62,6 +62,7 @@ class CodecModule(L.LightningModule):
 
     The codes are taught what was said by CTC on the letters (`ctc_weight`), by the phoneme of every frame
     (`phone_weight`, for `n_phones` of them), or both; the network behind a weight of 0 stays untrained.
+    freeze_tokenizer: the codes stay what they are; the decoder alone trains, on the codes it will be given.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class CodecModule(L.LightningModule):
         ctc_weight: float,
         phone_weight: float = 0.0,
         n_phones: int = 0,
+        freeze_tokenizer: bool = False,
         consistency_weight: float = 0.2,
         adversarial_weight: float = 0.05,
         feature_weight: float = 0.5,
@@ -86,15 +88,19 @@ class CodecModule(L.LightningModule):
         self.phone_recogniser = PhoneRecogniser(n_codes, n_phones) if phone_weight else None
         self.discriminator = MelDiscriminator()
         self.blank = vocab_size
+        self.freeze_tokenizer = freeze_tokenizer
         self.lr, self.max_steps, self.adversarial_from = lr, max_steps, adversarial_from
         self.ctc_weight, self.phone_weight = ctc_weight, phone_weight
         self.consistency_weight = consistency_weight
         self.adversarial_weight, self.feature_weight = adversarial_weight, feature_weight
 
     def configure_optimizers(self):
-        codec = [*self.network.parameters(), *self.recogniser.parameters()]
-        if self.phone_recogniser is not None:
-            codec += self.phone_recogniser.parameters()
+        if self.freeze_tokenizer:
+            codec = [*self.network.decoder.parameters()]
+        else:
+            codec = [*self.network.parameters(), *self.recogniser.parameters()]
+            if self.phone_recogniser is not None:
+                codec += self.phone_recogniser.parameters()
         generator = torch.optim.AdamW(codec, lr=self.lr, betas=(0.9, 0.98), weight_decay=0.01)
         critic = torch.optim.AdamW(self.discriminator.parameters(), lr=3e-4, betas=(0.5, 0.9))
         schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -106,7 +112,10 @@ class CodecModule(L.LightningModule):
         """Loss terms (masked means) and the predicted mels (B, F, M)."""
         token_mask = batch.mask[:, ::FRAMES_PER_TOKEN]
         terms = {}
-        if self.training:
+        if self.freeze_tokenizer:
+            with torch.no_grad():
+                codes = self.network.tokenizer(batch.mel, batch.mask)
+        elif self.training:
             codes, other = self._stretched_codes(batch)
             terms["consistency"] = masked_mean((codes - other).abs(), token_mask.unsqueeze(-1))
         else:
@@ -115,7 +124,8 @@ class CodecModule(L.LightningModule):
         mel, log_f0, voicing = frames[..., :N_MELS], frames[..., N_MELS], frames[..., N_MELS + 1]
         error = mel - batch.mel
         mask = batch.mask.unsqueeze(-1)
-        terms |= self._recognition(codes, token_mask, batch)
+        if not self.freeze_tokenizer:
+            terms |= self._recognition(codes, token_mask, batch)
         terms |= {
             "mel": masked_mean(error.abs(), mask) + masked_mean(error.square(), mask),
             "pitch": masked_mean((log_f0 - batch.log_f0).abs(), batch.mask * batch.voiced),
@@ -168,10 +178,13 @@ class CodecModule(L.LightningModule):
         generator, critic = optimizers
         terms, mel = self.losses(batch)
         loss = terms["mel"] + terms["pitch"] + 0.2 * terms["voicing"]
-        for name, weight in (("ctc", self.ctc_weight), ("phone", self.phone_weight)):
-            if weight:
+        for name, weight in (
+            ("ctc", self.ctc_weight),
+            ("phone", self.phone_weight),
+            ("consistency", self.consistency_weight),
+        ):
+            if name in terms:
                 loss = loss + weight * terms[name]
-        loss = loss + self.consistency_weight * terms["consistency"]
         if self.global_step >= self.adversarial_from:
             fake = mel * batch.mask.unsqueeze(-1)
             real_score, _ = self.discriminator(batch.mel)

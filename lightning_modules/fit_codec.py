@@ -119,6 +119,7 @@ def read_part(path: Path, prefix: str) -> dict[str, torch.Tensor]:
     return {name: tensor.float() for name, tensor in (exported or stored).items()}
 
 
+PHONE_RECOGNISER = "phone_recogniser.safetensors"
 # Their shapes follow from the number of FSQ channels.
 OF_THE_CODEBOOK = (
     "tokenizer.to_code.weight",
@@ -149,6 +150,18 @@ def start_from(codec: CodecNetwork, weights: dict[str, torch.Tensor], source: st
     return fresh
 
 
+def _take_phone_recogniser(recogniser: torch.nn.Module, path: Path) -> None:
+    """Loads `path` if it is there and fits; a codebook or set of phonemes of another size starts anew."""
+    if not path.is_file():
+        return
+    weights, wanted = load_file(path), recogniser.state_dict()
+    if {k: v.shape for k, v in weights.items()} == {k: v.shape for k, v in wanted.items()}:
+        recogniser.load_state_dict(weights)
+        print(f"recogniser of phonemes from {path}")
+    else:
+        print(f"recogniser of phonemes: new, {path} has other sizes")
+
+
 def fit_codec(
     run: Path,
     train: Any,
@@ -164,20 +177,28 @@ def fit_codec(
     phone_weight: float = 0.0,
     n_phones: int = 0,
     init: str | None = None,
+    freeze_tokenizer: bool = False,
 ) -> Path:
-    """Tokenizer and decoder; returns `<run>/network.safetensors`, beside it `recogniser.safetensors`.
+    """Tokenizer and decoder; returns `<run>/network.safetensors`, beside it the recognisers of letters
+    (`recogniser.safetensors`) and, with a `phone_weight`, of phonemes.
 
     train: endless batches with a `start_step`, as `data.codec_batches` makes them; valid: fixed ones.
-    init: a `network.safetensors` or the `codec.safetensors` of an exported codec to start from.
+    init: a `network.safetensors` or the `codec.safetensors` of an exported codec to start from; a recogniser of
+    phonemes beside it is taken over. freeze_tokenizer: see `CodecModule`; tokens made before stay right.
+    Raises ValueError when the tokenizer to freeze is not that of `init`.
     """
     out = run / "network.safetensors"
     if out.exists():
         print(f"{out} is complete; nothing to do")
         return out
     codec = CodecNetwork(**network)
+    if freeze_tokenizer and not init:
+        raise ValueError("training.freeze_tokenizer needs training.init: whose tokenizer stays")
     if init:
         fresh = start_from(codec, read_part(Path(init), "network."), init)
         print(f"weights from {init}" + (f", but for {', '.join(fresh)}" if fresh else ""))
+        if freeze_tokenizer and fresh:
+            raise ValueError(f"training.freeze_tokenizer: {init} has another codebook")
     module = CodecModule(
         codec,
         CharacterTokenizer().vocab_size,
@@ -187,9 +208,14 @@ def fit_codec(
         ctc_weight=ctc_weight,
         phone_weight=phone_weight,
         n_phones=n_phones,
+        freeze_tokenizer=freeze_tokenizer,
     )
+    if init and module.phone_recogniser is not None:
+        _take_phone_recogniser(module.phone_recogniser, Path(init).with_name(PHONE_RECOGNISER))
     _fit(module, train, valid, run, steps, precision, accelerator)
     _save_weights(run / "recogniser.safetensors", module.recogniser)
+    if module.phone_recogniser is not None:
+        _save_weights(run / PHONE_RECOGNISER, module.phone_recogniser)
     _save_weights(out, module.network)
     print(f"codec network -> {out}")
     return out

@@ -220,6 +220,7 @@ class CodecTraining(SpeechTraining):
     ctc_weight: float
     phone_weight: float
     n_phones: int
+    freeze_tokenizer: bool
 
 
 @dataclass(frozen=True)

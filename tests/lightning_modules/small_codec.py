@@ -1,5 +1,7 @@
 """A synthetic in-memory corpus, and a codec of tiny sizes trained on it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import torch
@@ -53,6 +55,13 @@ def synthetic_corpus() -> CodecCorpus:
         np.concatenate(pitches),
         voices,
     )
+
+
+def with_phones(corpus: CodecCorpus, known: bool = True) -> CodecCorpus:
+    """A phoneme for each of the two envelopes, or none known."""
+    spoken = [int(row.voice[1]) if known else -1 for row in corpus.index.itertuples()]
+    phones = np.repeat(spoken, corpus.index["n_frames"]).astype(np.int8)
+    return replace(corpus, phones=phones)
 
 
 def fit(tmp_path, steps, **changes):

@@ -4,11 +4,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from data.codec_batches import CropBatches
+from data.codec_batches import CropBatches, RecordingBatches
 from lightning_modules import fit_codec as runs
 from mamtra.speech import load_codec
 from mamtra.speech.mini_codec import read_text_name
-from tests.lightning_modules.small_codec import NETWORK, VOCODER, fit, synthetic_corpus
+from tests.lightning_modules.small_codec import (
+    NETWORK,
+    VOCODER,
+    fit,
+    synthetic_corpus,
+    with_phones,
+)
 
 
 def test_training_starts_from_given_weights(tmp_path):
@@ -60,3 +66,32 @@ def test_a_vocoder_goes_on_from_an_exported_codec_and_names_its_text(tmp_path):
     assert all(torch.equal(before[name], as_it_was[name]) for name in before)
     with pytest.raises(ValueError, match=r"training\.steps=0 needs training\.init"):
         runs.fit_vocoder(run=tmp_path / "fourth", lr=1e-3, **settings)
+
+
+def test_a_frozen_tokenizer_keeps_its_tokens_while_the_decoder_learns(tmp_path):
+    first = fit(tmp_path, steps=2, run=tmp_path / "first")
+    options = {"init": str(first), "freeze_tokenizer": True, "adversarial_from": 2}
+    after = load_file(fit(tmp_path, steps=4, run=tmp_path / "second", **options))
+    before = load_file(first)
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"decoder"}
+    with pytest.raises(ValueError, match=r"freeze_tokenizer needs training\.init"):
+        fit(tmp_path, steps=1, run=tmp_path / "none", freeze_tokenizer=True)
+    options |= {"network": NETWORK | {"levels": [7, 5, 5, 5, 5]}, "run": tmp_path / "other"}
+    with pytest.raises(ValueError, match="has another codebook"):
+        fit(tmp_path, steps=1, **options)
+
+
+def test_a_run_goes_on_with_the_recogniser_of_phonemes_that_it_starts_from(tmp_path, capsys):
+    options = {
+        "train": RecordingBatches(with_phones(synthetic_corpus()), "train", 2.0),
+        "valid": [],
+    }
+    options |= {"phone_weight": 1.0, "n_phones": 2}
+    first = fit(tmp_path, 2, run=tmp_path / "first", **options)
+    options["init"] = str(first)
+    again = fit(tmp_path, 1, run=tmp_path / "again", **options, lr=0.0)
+    before, after = (load_file(path.with_name(runs.PHONE_RECOGNISER)) for path in (first, again))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    fit(tmp_path, 1, run=tmp_path / "more", **options | {"n_phones": 3})
+    assert "recogniser of phonemes: new" in capsys.readouterr().out

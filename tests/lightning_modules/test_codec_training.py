@@ -1,6 +1,5 @@
 """Codec and vocoder training on a synthetic in-memory corpus."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from mamtra.speech import load_codec
 from mamtra.speech.codec import CodecNetwork
 from mamtra.speech.features import HOP, log_mel
 from mamtra.text.characters import CharacterTokenizer
-from tests.lightning_modules.small_codec import NETWORK, VOCODER, fit, synthetic_corpus
+from tests.lightning_modules.small_codec import NETWORK, VOCODER, fit, synthetic_corpus, with_phones
 from train import main
 
 ROOT = Path(__file__).parents[2]
@@ -54,13 +53,6 @@ def test_crops_pair_frames_with_their_samples(corpus):
     assert batch.wave.shape == (4, 16 * HOP)
     inner = (log_mel(batch.wave)[:, 4:12] + 5.5) / 2.4
     torch.testing.assert_close(inner, batch.mel[:, 4:12], atol=0.05, rtol=0)
-
-
-def with_phones(corpus: CodecCorpus, known: bool = True) -> CodecCorpus:
-    """A phoneme for each of the two envelopes, or none known."""
-    spoken = [int(row.voice[1]) if known else -1 for row in corpus.index.itertuples()]
-    phones = np.repeat(spoken, corpus.index["n_frames"]).astype(np.int8)
-    return replace(corpus, phones=phones)
 
 
 def test_phoneme_times_teach_the_codes(tmp_path):
