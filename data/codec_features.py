@@ -8,9 +8,7 @@ of a few recordings per voice). Recordings that come later make a part of their 
 
 import bisect
 import itertools
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +21,7 @@ import torch
 from rich.progress import track
 
 from data.corpus.phoneme_times import frame_labels, merge
+from data.workers import worker_processes
 from mamtra.speech.features import F0_MAX_HZ, F0_MIN_HZ, HOP, N_MELS, SAMPLE_RATE_HZ, log_mel
 from mamtra.speech.speaker import SpeakerEncoder
 
@@ -183,8 +182,7 @@ def _compute(
         folder / "f0.npy", mode="w+", dtype=np.float32, shape=(int(frames.sum()),)
     )
     paths = [corpus / wav for wav in index["wav"]]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _one_thread) as pool:
+    with worker_processes(workers, _one_thread) as pool:
         results = pool.map(_read, paths, chunksize=16)
         row: Any  # a named tuple of the columns
         for row, (wave, mels, hz) in track(

@@ -14,13 +14,12 @@ on and the same bytes come out.
 
 import hashlib
 import json
-import multiprocessing
 import os
 import random
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from data.arguments import parse_arguments
 from data.free_texts import SOURCES, free_texts
 from data.generated_rule import OK, REASONS, Rule, measure
 from data.tokens import COLUMNS, read_token_table
+from data.workers import worker_processes
 from mamtra.lm.checkpoint import model_sha256
 from mamtra.lm.generate import generate_batch
 from mamtra.lm.speech_lm import SpeechLM
@@ -248,16 +248,11 @@ def _make(planned: Sequence[Row], parts: Path, speaking: Speaking, workers: int)
             todo.append((rows, path))
     if not todo:
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start, (speaking,)) as pool:
+    with worker_processes(workers, _start, speaking) as pool:
         jobs = [pool.submit(_shard, rows, path) for rows, path in todo]
         label = f"speaking {sum(len(rows) for rows, _ in todo)} texts"
-        try:
-            for job in track(as_completed(jobs), label, len(jobs)):
-                job.result()
-        except BaseException:  # Ctrl-C too: what has not begun shall not begin
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for job in track(as_completed(jobs), label, len(jobs)):
+            job.result()
 
 
 def main() -> None:

@@ -5,9 +5,7 @@ python -m data.tokenise corpus=<folder> codec=<folder> recogniser=<file> out=<to
 `codec` is the folder that the vocoder's run exports, `recogniser` the codec run's recogniser.safetensors.
 """
 
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ from rich.progress import track
 from safetensors.torch import load_file
 
 from data.arguments import parse_arguments
+from data.workers import worker_processes
 from mamtra.speech import load_codec
 from mamtra.speech.recogniser import Recogniser, align
 from mamtra.text.characters import CharacterTokenizer
@@ -74,9 +73,8 @@ def tokenise(
     """
     table = pd.read_csv(corpus / "manifest.csv")
     Tokeniser(codec_folder, recogniser_file)  # a missing file must stop this process, not a worker
-    context = multiprocessing.get_context("spawn")
     startup = (codec_folder, recogniser_file)
-    with ProcessPoolExecutor(workers, context, _start_worker, startup) as pool:
+    with worker_processes(workers, _start_worker, *startup) as pool:
         wavs = [corpus / wav for wav in table["wav"]]
         results = pool.map(_run_worker, wavs, table["text"], chunksize=32)
         label = f"tokenising {len(table)} recordings"

@@ -9,10 +9,8 @@ times needs `python -m data.tokenise`. What is done is kept beside `out` and reu
 """
 
 import json
-import multiprocessing
 import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from data.arguments import parse_arguments
 from data.corpus.phoneme_times import merge
 from data.phone_alignment import letter_alignment, phoneme_alignment
 from data.tokenise import COLUMNS
+from data.workers import worker_processes
 from mamtra.speech import load_codec
 from mamtra.speech.mini_codec import SIZES, WEIGHTS, MiniCodec
 
@@ -86,9 +85,8 @@ def tokenise(
     table = table.merge(pd.read_parquet(corpus / "phonemes.parquet"), on="utterance", how="left")
     parts = _parts_folder(out, codec_folder, text)
     jobs = _missing(table, parts)
-    context = multiprocessing.get_context("spawn")
     if jobs:
-        with ProcessPoolExecutor(workers, context, _start, (codec_folder,)) as pool:
+        with worker_processes(workers, _start, codec_folder) as pool:
             running = [pool.submit(_shard, rows, corpus, text, part) for rows, part in jobs]
             for job in track(running, f"tokenising {sum(len(r) for r, _ in jobs)}", len(running)):
                 job.result()

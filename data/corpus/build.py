@@ -9,10 +9,8 @@ and the next run continues. The plan (which sentence in which voice) is a pure f
 
 import itertools
 import json
-import multiprocessing
 import os
 import random
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from data.corpus.screen import Heard, Recogniser, decide, load
 from data.corpus.sentences import PILOT_TEMPLATES, SentenceGenerator
 from data.corpus.test_list import test_items, write_meta
 from data.corpus.voices import SAMPLE_RATE_HZ, Renderer, Voice, draw_voices
+from data.workers import worker_processes
 
 SEED = 20260
 CANDIDATE_VOICES = 60
@@ -131,8 +130,7 @@ def render_all(
     folder.mkdir(parents=True, exist_ok=True)
     paired = [(row, folder / f"{row.utterance}.wav") for row in rows]
     jobs = [list(group) for _, group in itertools.groupby(paired, key=lambda job: job[0].text)]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_render, (voices,)) as pool:
+    with worker_processes(workers, _start_render, voices) as pool:
         results = pool.map(_render, jobs, chunksize=8)
         durations = track(results, description=label, total=len(jobs))
         return [duration for group in durations for duration in group]
@@ -160,9 +158,8 @@ def screen_pilot(out: Path, voices: list[Voice], workers: int) -> dict:
     if heard_path.exists():
         done = {r["utterance"]: r for r in map(json.loads, heard_path.read_text().splitlines())}
     jobs = [(r, out / "pilot" / f"{r.utterance}.wav") for r in rows if r.utterance not in done]
-    context = multiprocessing.get_context("spawn")
     with (
-        ProcessPoolExecutor(workers, context, _start_recognise) as pool,
+        worker_processes(workers, _start_recognise) as pool,
         heard_path.open("a") as log,
     ):
         for heard in track(

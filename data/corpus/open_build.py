@@ -11,11 +11,10 @@ assets/open): nothing is screened again. Results: `manifest.csv`, `phonemes.parq
 the sample each ends at), `meta.lst` (test list), `wavs/`.
 """
 
-import multiprocessing
 import os
 import random
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from data.corpus.open_split import Texts, divide
 from data.corpus.test_list import test_items, write_meta
 from data.corpus.voices import SAMPLE_RATE_HZ, Renderer, UnreadableTextError, Voice, draw_voices
 from data.corpus.wordnet import FOLDER, WordNet
+from data.workers import worker_processes
 
 SEED = 20261
 POOL = 3200
@@ -147,8 +147,7 @@ def render(
     shards = [out / "shards" / f"{name}-{i:05d}.parquet" for i in range(len(groups))]
     missing = [(g, s) for g, s in zip(groups, shards, strict=True) if not s.exists()]
     if missing:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context, _start, (voices,)) as pool:
+        with worker_processes(workers, _start, voices) as pool:
             jobs = [pool.submit(_render_shard, group, out, shard) for group, shard in missing]
             for job in track(as_completed(jobs), f"{name} shards of {SHARD}", len(jobs)):
                 job.result()

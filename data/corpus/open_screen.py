@@ -7,15 +7,14 @@ recording that later stands for the sentence is another one, so the floor is not
 """
 
 import json
-import multiprocessing
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import jiwer
 import soxr
@@ -24,6 +23,7 @@ from rich.progress import track
 from data.corpus.open_split import Texts
 from data.corpus.screen import Heard, Recogniser
 from data.corpus.voices import SAMPLE_RATE_HZ, Renderer, Voice
+from data.workers import worker_processes
 
 RECOGNISER = "whisper tiny.en (faster-whisper, int8, greedy)"
 UNMODIFIED = "unmodified"
@@ -90,12 +90,12 @@ class Listener:
 
     def __enter__(self) -> "Listener":
         self.done = {heard.utterance: heard for heard in read_log(self.path)}
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(self.workers, context, _start)
+        self._workers = worker_processes(self.workers, _start)
+        self._pool = self._workers.__enter__()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
+    def __exit__(self, *error: Any) -> None:
+        self._workers.__exit__(*error)
 
     def hear(self, jobs: Sequence[tuple[str, str, Voice | None]], label: str) -> list[Heard]:
         """What was heard of each job (name, text, voice or None for the unmodified one), in order."""

@@ -8,24 +8,9 @@ import soundfile as sf
 from data import codec_features
 from data.codec_features import Joined, prepare
 from data.corpus.phoneme_times import SYMBOLS
+from tests.data.in_this_process import in_this_process
 
 pytest.importorskip("parselmouth", reason="pitch needs the [corpus] extra")
-
-
-class InThisProcess:
-    """A pool of workers without processes."""
-
-    def __init__(self, workers, context, start):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        pass
-
-    def map(self, work, jobs, chunksize=1):
-        return map(work, jobs)
 
 
 class FakeEncoder:
@@ -38,7 +23,8 @@ class FakeEncoder:
 
 @pytest.fixture
 def corpus(tmp_path, monkeypatch):
-    monkeypatch.setattr(codec_features, "ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr(codec_features, "worker_processes", in_this_process)
+    monkeypatch.setattr(codec_features, "_one_thread", lambda: None)  # of this process
     monkeypatch.setattr(codec_features, "_encoder", FakeEncoder)
     FakeEncoder.calls = 0
     return tmp_path

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from concurrent.futures import Future
 
 import pandas as pd
 import pytest
@@ -15,29 +14,9 @@ from mamtra.lm.checkpoint import load_lm, save_lm
 from mamtra.lm.generate import generate_batch
 from mamtra.lm.sequence import eos_id
 from mamtra.text.characters import CharacterTokenizer
+from tests.data.in_this_process import in_this_process
 
 READER = CharacterTokenizer()
-
-
-class InThisProcess:
-    """A pool of workers without processes."""
-
-    def __init__(self, workers, context, start, arguments):
-        start(*arguments)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        pass
-
-    def shutdown(self, wait, cancel_futures):
-        assert cancel_futures
-
-    def submit(self, work, *arguments):
-        done = Future()
-        done.set_result(work(*arguments))
-        return done
 
 
 def save_teacher(tiny_world, folder, stops: float) -> None:
@@ -51,7 +30,7 @@ def save_teacher(tiny_world, folder, stops: float) -> None:
 @pytest.fixture
 def world(tiny_world, tmp_path, monkeypatch):
     """What the command reads, as its arguments; shards of four rows."""
-    monkeypatch.setattr(teacher_generated, "ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr(teacher_generated, "worker_processes", in_this_process)
     monkeypatch.setattr(teacher_generated, "SHARD", 4)
     save_teacher(tiny_world, tmp_path / "teacher", 2.0)
     texts = tmp_path / "texts.txt"

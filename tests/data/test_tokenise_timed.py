@@ -1,7 +1,5 @@
 """Recordings with phoneme times to the token table, with a tiny untrained codec."""
 
-from concurrent.futures import Future
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +14,7 @@ from mamtra.speech.mini_codec import MiniCodec, save_codec
 from mamtra.speech.vocoder import Vocoder
 from mamtra.systems import system_of
 from mamtra.text.characters import CharacterTokenizer
+from tests.data.in_this_process import in_this_process
 
 SIZES = {
     "network": {"width": 16, "fine_width": 8, "levels": [8, 5, 5, 5]},
@@ -45,27 +44,9 @@ def write(folder, names):
     table.to_parquet(folder / "phonemes.parquet")
 
 
-class InThisProcess:
-    """A pool of workers without processes."""
-
-    def __init__(self, workers, context, start, arguments):
-        start(*arguments)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        pass
-
-    def submit(self, work, *arguments):
-        done = Future()
-        done.set_result(work(*arguments))
-        return done
-
-
 @pytest.fixture
 def corpus(tmp_path, monkeypatch):
-    monkeypatch.setattr(tokenise_timed, "ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr(tokenise_timed, "worker_processes", in_this_process)
     save(tmp_path)
     write(tmp_path, ["u0", "u1"])
     return tmp_path
