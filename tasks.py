@@ -39,7 +39,7 @@ from mamtra.backbone.layer_plan import (
 )
 from mamtra.lm.checkpoint import load_lm
 from mamtra.lm.speech_lm import SpeechLM
-from mamtra.systems import load_text
+from mamtra.systems import TextFrontend, load_text, text_name
 from mamtra.transfer.report import TransferReport
 from mamtra.transfer.scores import load_scores
 from mamtra.transfer.student import LAYERWISE, build_student
@@ -62,26 +62,29 @@ Run = tuple[LanguageModelModule, TokenDataModule]
 Build = Callable[[], Run]
 
 
+def frontend(paths: Paths, text: str | None) -> TextFrontend:
+    """The text frontend of that name, or of the codec in paths.assets."""
+    return load_text(text_name(text, paths.assets), paths.cosyvoice2)
+
+
 def token_data(
     paths: Paths,
-    text: str,
+    text: str | None,
     codes: int,
     batch: BatchSettings,
     seed: int,
     train_paths: Sequence[Path] = (),
 ) -> TokenDataModule:
     """The token table at `paths.tokens`, or `train_paths` to train on, for a model of `codes` speech codes."""
-    frontend, given = load_text(text, paths.cosyvoice2), asdict(batch)
-    return TokenDataModule(
-        paths.tokens, frontend, codes, seed=seed, train_paths=train_paths, **given
-    )
+    given = {"seed": seed, "train_paths": train_paths, **asdict(batch)}
+    return TokenDataModule(paths.tokens, frontend(paths, text), codes, **given)
 
 
 def teacher(s: TeacherSettings) -> Run:
     """An all-attention SpeechLM from scratch."""
     sizes, codes = s.lm.sizes, s.lm.speech_vocab
     tokens = token_data(s.paths, s.text, codes, s.batch, s.seed)
-    text_vocab = load_text(s.text, s.paths.cosyvoice2).vocab_size
+    text_vocab = frontend(s.paths, s.text).vocab_size
     plan = layer_plan(sizes.n_layers, "1:0", "blockbeg")
     lm = SpeechLM(sizes, plan, text_vocab, codes, dropout=s.lm.dropout)
     if s.alignment.weight:
@@ -287,6 +290,8 @@ TASKS: Mapping[str, Task[Any]] = {
 def run(plain: dict[str, Any]) -> None:
     """What a resolved configuration asks for. Raises SettingsError, and what the task raises."""
     plain = with_precision(plain)
+    if "text" in plain:  # decided here, because it is part of a run's identity
+        plain["text"] = text_name(plain["text"], Path(plain["paths"]["assets"]))
     if plain["task"] not in TASKS:
         raise SettingsError(f"unknown task {plain['task']!r}; valid: {', '.join(TASKS)}")
     task = TASKS[plain["task"]]

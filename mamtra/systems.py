@@ -75,6 +75,21 @@ def load_text(name: str, folder: Path) -> TextFrontend:
     return TEXTS[name](folder)
 
 
+def text_name(name: str | None, folder: Path) -> str:
+    """`name`, or where it is None what `codec.json` of the mini system in `folder` names.
+
+    Raises ValueError when nothing names one.
+    """
+    if name is not None:
+        return name
+    if not (folder / "codec.json").is_file():
+        raise ValueError(
+            f"text is not set, and {folder} has no codec.json that names it: set text to one of "
+            f"{', '.join(TEXTS)}, or paths.assets to the folder of the codec"
+        )
+    return read_text_name(folder)
+
+
 def mini_text(folder: Path) -> TextFrontend:
     """The frontend that `codec.json` names, that of the language models made for its codec.
 

@@ -36,7 +36,7 @@ class ModeSettings:
     mode: str
     out: Path
     seed: int
-    text: str
+    text: str | None
     threads: int
     device: str
     batch: BatchSettings

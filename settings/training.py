@@ -55,7 +55,7 @@ class TaskSettings:
 class ModelSettings(TaskSettings):
     """What all training of language models has."""
 
-    text: str
+    text: str | None  # null: of the codec in paths.assets
     batch: BatchSettings
     optimizer: OptimizerSettings
     trainer: TrainerSettings

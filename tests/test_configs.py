@@ -24,6 +24,7 @@ from mamtra.backbone.layer_plan import (
     plan_name,
 )
 from mamtra.backbone.sizes import BackboneSizes
+from mamtra.systems import text_name
 from mamtra.transfer.student import STUDENT_INITS as INITS
 from settings import SettingsError, plain_settings, typed
 from settings.training import DataSettings
@@ -87,7 +88,7 @@ def test_the_teacher_continued_has_the_cells_data_steps_and_rate():
 def test_every_experiment_is_what_its_task_reads_no_more_and_no_less(experiment):
     plain = resolved(f"experiment={experiment}")
     settings = typed(TASKS[plain["task"]].settings, plain)
-    assert settings.run == Path(plain["run"]) and settings.paths.runs == Path("runs")
+    assert settings.run == Path(plain["run"]) and settings.run.is_relative_to(settings.paths.runs)
 
 
 @pytest.mark.parametrize("mode", options("mode"))
@@ -195,6 +196,25 @@ def test_paths_move_together():
     s = resolved("experiment=mini_distill", "paths.assets=/a", "paths.runs=/r", "ratio=1to3")
     assert s["paths"]["teacher"] == "/a/teacher" and s["paths"]["tokens"] == "/a/tokens.parquet"
     assert s["run"] == "/r/mini_distill/1to3-blockbeg-calibrated"
+
+
+def test_one_word_moves_everything_to_the_open_system():
+    paths = {"assets": "assets/open", "tokens": "assets/open/tokens.parquet"}
+    grid = resolved("experiment=mini_grid", "paths=open", "ratio=1to1")
+    assert grid["paths"] | paths == grid["paths"]
+    assert grid["cell"]["evaluate"]["paths"] == paths
+    assert grid["run"] == "runs/open/grid"
+    scored = compose("evaluate", ["stage=all", "paths=open"])
+    assert scored.system.codec == "assets/open"
+    assert scored.testset.meta == "assets/open/meta.lst"
+
+
+def test_the_text_of_a_run_is_the_codecs_unless_it_is_named(tmp_path):
+    (tmp_path / "codec.json").write_text('{"text": "phonemes"}')
+    assert text_name(None, tmp_path) == "phonemes"
+    assert text_name("characters", tmp_path) == "characters"
+    with pytest.raises(ValueError, match=r"text is not set, and .* has no codec"):
+        text_name(None, tmp_path / "none")
 
 
 @pytest.mark.parametrize(
