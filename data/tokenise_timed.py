@@ -90,8 +90,10 @@ def tokenise(
             running = [pool.submit(_shard, rows, corpus, text, part) for rows, part in jobs]
             for job in track(running, f"tokenising {sum(len(r) for r, _ in jobs)}", len(running)):
                 job.result()
-    done = pd.concat([pd.read_parquet(part) for part in sorted(parts.glob("*.parquet"))])
-    made = done.set_index("utterance").loc[table["utterance"]].reset_index()[COLUMNS]
+    columns = ["utterance", "tokens", "alignment"]
+    done = pd.concat([pd.read_parquet(p, columns=columns) for p in sorted(parts.glob("*.parquet"))])
+    # The rest is the manifest's: a grown corpus may have given a recording to another split.
+    made = table.merge(done, on="utterance", how="left", validate="one_to_one")[COLUMNS]
     _replace(out, made)
     n_tokens = int(made["tokens"].map(len).sum())
     print(f"{len(made)} rows, {n_tokens} tokens -> {out}")

@@ -85,6 +85,9 @@ def test_a_grown_corpus_is_continued(corpus, capsys):
     grown = run(corpus)
     assert list(grown["utterance"]) == ["u1", "u2"]
     assert np.array_equal(grown["tokens"][0], first["tokens"][1])
+    manifest = pd.read_csv(corpus / "manifest.csv").assign(split="valid")
+    manifest.to_csv(corpus / "manifest.csv", index=False)
+    assert list(run(corpus)["split"]) == ["valid", "valid"]
 
 
 def test_parts_of_another_codec_are_refused(corpus):
