@@ -105,7 +105,10 @@ class ProsodyEncoder(nn.Module):
         if self.leak is not None:
             assert mel is not None  # as `LeakyMVC` sees to
             u = u + self.leak(mel)
-        expressive = self.stack(u, style, rows)
+        return self.heads(self.stack(u, style, rows), u, style)
+
+    def heads(self, expressive: Tensor, u: Tensor, style: Tensor) -> Prosody:
+        """(8) and (9) of the stack's output and its input, both (B, F, D); each frame by itself."""
         fused = self.fusion(torch.cat((expressive, u), dim=-1))
         prosody = torch.sigmoid(fused) * expressive if self.gated else fused
         pitch = unstack_frames(self.pitch(prosody))

@@ -6,19 +6,25 @@ valid positions alone. Published equations as in docs/mvc.md: (2) both direction
 B batch, T positions, D d_model, W width.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mamtra.backbone.attention_mixer import AttentionMixer
+from mamtra.backbone.context import StepContext
 from mamtra.backbone.mamba_mixer import MambaMixer
+from mamtra.backbone.state import MambaState
 from mamtra.mvc.rows import Rows
 from mamtra.mvc.sizes import MVCSizes
 
-Direction = Literal["both", "forward", "causal"]
+# Mamba without rotary positions asks a step's context for nothing.
+NOWHERE = StepContext(torch.zeros(0), torch.zeros(0), None, None, 0, None)
+
+
+def _new_state(layer: MambaMixer) -> MambaState:
+    weight = layer.out_proj.weight
+    return layer.new_state(1, 0, weight.dtype, weight.device)
 
 
 class BiMamba(nn.Module):
@@ -51,12 +57,26 @@ class BiMamba(nn.Module):
             if self.forward_only
             else rows.reverse(self.back(rows.reverse(x), context))
         )
-        both = torch.cat((self.ahead(x, context), back), dim=-1)
+        return self._fused(torch.cat((self.ahead(x, context), back), dim=-1))
+
+    def _fused(self, both: Tensor) -> Tensor:
+        """(B, T, 2D) -> (B, T, D)."""
         if self.gate is not None:
             both = torch.sigmoid(self.gate(both)) * both
         if self.linear is not None:
             both = self.linear(both)
         return self.out(both)
+
+    def new_state(self) -> list[MambaState]:
+        """Of one row that is read piece by piece, where no layer reads backwards."""
+        assert self.forward_only  # as `mamtra.mvc.stream` checks
+        return [_new_state(layer) for layer in (self.ahead, self.back)]
+
+    def step(self, x: Tensor, state: list[MambaState]) -> Tensor:
+        """x (1, K, D) that continues `state` -> (1, K, D); the state moves in place."""
+        pairs = zip((self.ahead, self.back), state, strict=True)
+        both = torch.cat([layer.step(x, NOWHERE, own) for layer, own in pairs], dim=-1)
+        return self._fused(both)
 
 
 class UniMamba(nn.Module):
@@ -70,6 +90,14 @@ class UniMamba(nn.Module):
     def forward(self, x: Tensor, rows: Rows) -> Tensor:
         """x (B, T, D) -> (B, T, D)."""
         return self.mamba(x, rows.context(self.sizes))
+
+    def new_state(self) -> list[MambaState]:
+        """As of `BiMamba`."""
+        return [_new_state(self.mamba)]
+
+    def step(self, x: Tensor, state: list[MambaState]) -> Tensor:
+        """As of `BiMamba`."""
+        return self.mamba.step(x, NOWHERE, state[0])
 
 
 class Attention(nn.Module):

@@ -97,11 +97,15 @@ class MVC(nn.Module):
 
     def durations(self, log_durations: Tensor, rows: Rows, pace: float = 1.0) -> Tensor:
         """(B, N) int64 frames of 10 ms, 0 on padding; `pace` 2 is twice as fast. A row has at least two."""
-        n = (log_durations.float().exp() - 1).clamp(0, MAX_DURATION) / pace
-        whole = n.round().long() * rows.valid
+        whole = self.frames_of(log_durations, pace) * rows.valid
         short = whole.sum(dim=1) < 2
         whole[:, 0] = torch.where(short, 2, whole[:, 0])
         return whole
+
+    def frames_of(self, log_durations: Tensor, pace: float) -> Tensor:
+        """(B, N) log(1 + n) -> n, whole frames of 10 ms."""
+        n = (log_durations.float().exp() - 1).clamp(0, MAX_DURATION) / pace
+        return n.round().long()
 
     @torch.inference_mode()
     def speak(

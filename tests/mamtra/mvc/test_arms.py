@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mamtra.mvc.arms import ARMS, STATE_SPACE_ONLY, arm_of, n_parameters
 from mamtra.mvc.blocks import AdaLN
-from mamtra.mvc.mixers import BiMamba
+from mamtra.mvc.mixers import NOWHERE, BiMamba
 from mamtra.mvc.model import build
 from mamtra.mvc.rows import Rows
 from mamtra.mvc.sizes import MVCSizes
@@ -154,6 +154,25 @@ def test_gate_of_ones_is_the_plain_fusion_and_directions_swap_with_the_input(tin
         turned = rows.reverse(mixer.back(x, context))
         torch.testing.assert_close(mixer.ahead(rows.reverse(rows.reverse(x)), context), ahead)
         torch.testing.assert_close(rows.reverse(turned), ahead)
+
+
+@torch.no_grad()
+def test_both_directions_are_the_recurrence_one_token_after_the_other(tiny):
+    """The sequence's own operations against the plain steps, over a padded row as well."""
+    torch.manual_seed(0)
+    mixer = BiMamba(tiny, 0, gate=True, forward_only=False).eval()
+    x, lengths = torch.randn(2, 70, tiny.d_model), (70, 33)
+    found = mixer(x, Rows.of(torch.tensor(lengths), 70))
+    for row, n in enumerate(lengths):
+        both = []
+        for layer, flipped in ((mixer.ahead, False), (mixer.back, True)):
+            own = x[row : row + 1, :n].flip(1) if flipped else x[row : row + 1, :n]
+            state = layer.new_state(1, n, x.dtype, x.device)
+            steps = [layer.step(own[:, t : t + 1], NOWHERE, state) for t in range(n)]
+            said = torch.cat(steps, dim=1)
+            both.append(said.flip(1) if flipped else said)
+        wanted = mixer._fused(torch.cat(both, dim=-1))
+        torch.testing.assert_close(found[row : row + 1, :n], wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_adaln_starts_as_layer_norm(tiny):
