@@ -45,6 +45,7 @@ from mamtra.transfer.scores import load_scores
 from mamtra.transfer.student import LAYERWISE, build_student
 from mamtra.transfer.teacher import count_layers, load_teacher
 from settings import SettingsError, typed
+from settings.mvc import AlignerSettings, MVCCellSettings, MVCSettings
 from settings.training import (
     BatchSettings,
     CellSettings,
@@ -57,6 +58,7 @@ from settings.training import (
     TeacherSettings,
     VocoderSettings,
 )
+from tasks_mvc import sweep_mvc_cell, train_aligner, train_mvc
 
 Run = tuple[LanguageModelModule, TokenDataModule]
 Build = Callable[[], Run]
@@ -284,6 +286,9 @@ TASKS: Mapping[str, Task[Any]] = {
     "distill": Task(DistillSettings, train_student),
     "continue": Task(DistillSettings, continue_teacher),
     "cell": Task(CellSettings, sweep_cell),
+    "mvc": Task(MVCSettings, train_mvc),
+    "mvc_cell": Task(MVCCellSettings, sweep_mvc_cell),
+    "mvc_aligner": Task(AlignerSettings, train_aligner),
 }
 
 
