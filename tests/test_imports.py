@@ -39,7 +39,10 @@ ALLOWED = {
     "eval.settings": (),
     "eval.testset": ("eval.store",),
     "eval.prompt": ("eval.store", "eval.metrics"),
-    "eval.synthesis": ("mamtra", "eval.store", "eval.testset", "eval.console"),
+    "eval.synthesis": (
+        *("mamtra", "eval.store", "eval.testset", "eval.console"),
+        "eval.metrics.prosody.pitch",  # of recordings through the vocoder alone
+    ),
     "eval.scoring": ("eval.store", "eval.testset", "eval.metrics", "eval.console", "eval.settings"),
     "eval.efficiency": ("mamtra", "eval.store", "eval.synthesis", "eval.console", "eval.settings"),
     "eval.analysis": ("eval.store", "eval.metrics"),
