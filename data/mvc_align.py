@@ -75,6 +75,7 @@ def border_scores(found: pd.DataFrame, times: pd.DataFrame) -> dict[str, float]:
         raise ValueError("the two tables have no recording in common")
     between = {i for i, symbol in enumerate(SYMBOLS) if symbol == BOUNDARY or symbol in MARKS}
     tokens, words = [], []
+    row: Any
     for row in pairs.itertuples():
         ids, mine, true = (np.asarray(x) for x in (row.ids, row.durations, row.durations_true))
         distance = 10.0 * np.abs(np.cumsum(mine - true))[:-1]
