@@ -13,7 +13,7 @@ STUDENT := runs/mini_distill_demo/1to1-blockbeg-calibrated/student
 # Settings for the page, such as PLAY='models={a: runs/a/student}'.
 PLAY ?=
 # Folder of the open corpus that `make demo-mvc` trains on a slice of.
-MVC_CORPUS ?= corpus
+MVC_CORPUS ?= corpus_open
 
 DRY := runs/dryrun_cosyvoice2
 MVC_DRY := runs/dryrun_mvc
@@ -33,11 +33,11 @@ demo: $(VENV)/.installed
 demo-mvc: $(VENV)/.installed
 	@test -f $(MVC_CORPUS)/manifest.csv || { echo "no corpus in $(MVC_CORPUS): $(BIN)/python -m data.corpus.open_build \
 	    out=$(MVC_CORPUS) hours=1 screened=assets/open, or MVC_CORPUS=<folder>"; exit 1; }
-	test -f runs/mvc_demo/durations.parquet || $(BIN)/python -m data.mvc_durations corpus=$(MVC_CORPUS) \
-	    out=runs/mvc_demo/durations.parquet limit=1500
+	test -f runs/open/mvc_demo/durations.parquet || $(BIN)/python -m data.mvc_durations corpus=$(MVC_CORPUS) \
+	    out=runs/open/mvc_demo/durations.parquet limit=1500
 	$(BIN)/python train.py experiment=mvc_demo paths.corpus=$(MVC_CORPUS)
-	$(BIN)/python evaluate.py 'models={recordings: recordings, vocoder: vocoder, flat: flat, mvc: runs/mvc_demo/mvc/mvc}' \
-	    system.codec=assets/open testset.meta=$(MVC_CORPUS)/meta.lst testset.tokens=null limit=40 mos=null \
+	$(BIN)/python evaluate.py 'models={recordings: recordings, vocoder: vocoder, flat: flat, mvc: runs/open/mvc_demo/mvc/mvc}' \
+	    paths=open testset.meta=$(MVC_CORPUS)/meta.lst testset.tokens=null limit=40 mos=null \
 	    allow_partial=true out=runs/demo_mvc title='MambaVoiceCloning: demo'
 	$(BIN)/python evaluate.py stage=prosody results=runs/demo_mvc floor=vocoder ceiling=flat testset.meta=$(MVC_CORPUS)/meta.lst
 

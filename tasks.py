@@ -45,7 +45,6 @@ from mamtra.transfer.scores import load_scores
 from mamtra.transfer.student import LAYERWISE, build_student
 from mamtra.transfer.teacher import count_layers, load_teacher
 from settings import SettingsError, typed
-from settings.mvc import AlignerSettings, MVCCellSettings, MVCSettings
 from settings.training import (
     BatchSettings,
     CellSettings,
@@ -58,7 +57,7 @@ from settings.training import (
     TeacherSettings,
     VocoderSettings,
 )
-from tasks_mvc import sweep_mvc_cell, train_aligner, train_mvc
+from tasks_mvc import MVC_TASKS
 
 Run = tuple[LanguageModelModule, TokenDataModule]
 Build = Callable[[], Run]
@@ -286,9 +285,7 @@ TASKS: Mapping[str, Task[Any]] = {
     "distill": Task(DistillSettings, train_student),
     "continue": Task(DistillSettings, continue_teacher),
     "cell": Task(CellSettings, sweep_cell),
-    "mvc": Task(MVCSettings, train_mvc),
-    "mvc_cell": Task(MVCCellSettings, sweep_mvc_cell),
-    "mvc_aligner": Task(AlignerSettings, train_aligner),
+    **{name: Task(settings, do) for name, (settings, do) in MVC_TASKS.items()},
 }
 
 

@@ -1,7 +1,7 @@
 """What `train.py` can do for MambaVoiceCloning, one function per task."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -112,3 +112,11 @@ def sweep_mvc_cell(s: MVCCellSettings, own: Mapping[str, Any]) -> None:
         run_cell(grid, cell, todo, total, step)
     else:
         join(grid / "works" / cell.work, step, todo[0].argv)
+
+
+# name of a task: (its settings, what does it), as `tasks.Task` has them
+MVC_TASKS: Mapping[str, tuple[type[Any], Callable[[Any, Mapping[str, Any]], object]]] = {
+    "mvc": (MVCSettings, train_mvc),
+    "mvc_cell": (MVCCellSettings, sweep_mvc_cell),
+    "mvc_aligner": (AlignerSettings, train_aligner),
+}
