@@ -12,10 +12,15 @@ STUDENT := runs/mini_distill_demo/1to1-blockbeg-calibrated/student
 
 # Settings for the page, such as PLAY='models={a: runs/a/student}'.
 PLAY ?=
+# Folder of the open corpus that `make demo-mvc` trains on a slice of.
+MVC_CORPUS ?= corpus_open
 
 DRY := runs/dryrun_cosyvoice2
+MVC_DRY := runs/dryrun_mvc
+# Two steps of the paper's size on a CPU.
+MVC_SHORT = trainer=cpu paths.runs=$(MVC_DRY) epochs=null steps=2 batch.batch_s=10 trainer.val_every=2
 
-.PHONY: demo play test test-slow test-numerics check clean grid tables bench check-data dryrun-cosyvoice2
+.PHONY: demo demo-mvc play test test-slow test-numerics check clean grid tables bench check-data dryrun-cosyvoice2 dryrun-mvc
 .DELETE_ON_ERROR:
 
 ## Distils a student from the shipped teacher, speaks and scores held-out sentences; ends with the table.
@@ -23,6 +28,18 @@ demo: $(VENV)/.installed
 	$(BIN)/python train.py experiment=mini_distill_demo
 	$(BIN)/python evaluate.py 'models={recordings: recordings, codec: codec, teacher: assets/mini/teacher, student: $(STUDENT)}' \
 	    baseline=teacher limit=40 ce_limit=100 out=runs/demo title='MamTra mini: demo'
+
+## Trains a small MambaVoiceCloning model on a slice of the open corpus (MVC_CORPUS), speaks, scores pitch and words.
+demo-mvc: $(VENV)/.installed
+	@test -f $(MVC_CORPUS)/manifest.csv || { echo "no corpus in $(MVC_CORPUS): $(BIN)/python -m data.corpus.open_build \
+	    out=$(MVC_CORPUS) hours=1 screened=assets/open, or MVC_CORPUS=<folder>"; exit 1; }
+	test -f runs/open/mvc_demo/durations.parquet || $(BIN)/python -m data.mvc_durations corpus=$(MVC_CORPUS) \
+	    out=runs/open/mvc_demo/durations.parquet limit=1500
+	$(BIN)/python train.py experiment=mvc_demo paths.corpus=$(MVC_CORPUS)
+	$(BIN)/python evaluate.py 'models={recordings: recordings, vocoder: vocoder, flat: flat, mvc: runs/open/mvc_demo/mvc/mvc}' \
+	    paths=open testset.meta=$(MVC_CORPUS)/meta.lst testset.tokens=null limit=40 mos=null \
+	    allow_partial=true out=runs/demo_mvc title='MambaVoiceCloning: demo'
+	$(BIN)/python evaluate.py stage=prosody results=runs/demo_mvc floor=vocoder ceiling=flat testset.meta=$(MVC_CORPUS)/meta.lst
 
 ## A local page: type a sentence, choose or record a voice, hear teacher and students side by side. Ctrl-C ends it.
 play: $(VENV)/.installed
@@ -51,6 +68,21 @@ dryrun-cosyvoice2: $(VENV)/.installed
 	$(BIN)/python train.py experiment=cosyvoice2_dryrun paths.runs=$(DRY)
 	$(BIN)/python evaluate.py model=$(DRY)/student/student system=cosyvoice2 system.codec=$(DRY)/CosyVoice2-0.5B \
 	    testset.meta=$(DRY)/meta.lst testset.tokens=null out=$(DRY)/eval cache=$(DRY)/cache title=dry_run
+
+## MambaVoiceCloning at the paper's size on made-up LJSpeech: corpus, aligner, donor and arm two steps each, speak, score.
+dryrun-mvc: $(VENV)/.installed
+	test -f $(MVC_DRY)/meta.lst || $(BIN)/python -m tools.fake_ljspeech out=$(MVC_DRY)
+	$(BIN)/python -m data.public_corpora kind=ljspeech root=$(MVC_DRY)/LJSpeech-1.1 out=$(MVC_DRY)/corpora/ljspeech
+	$(BIN)/python train.py experiment=mvc_aligner timed=false paths.runs=$(MVC_DRY) paths.corpus=$(MVC_DRY)/corpora/ljspeech \
+	    run=$(MVC_DRY)/aligner batch.batch_s=10 steps=2 trainer.val_every=2
+	$(BIN)/python -m data.mvc_align corpus=$(MVC_DRY)/corpora/ljspeech aligner=$(MVC_DRY)/aligner/aligner \
+	    out=$(MVC_DRY)/corpora/ljspeech/durations.parquet
+	$(BIN)/python train.py experiment=mvc_ljspeech $(MVC_SHORT) conditioning=conv run=$(MVC_DRY)/donor
+	$(BIN)/python train.py experiment=mvc_ljspeech $(MVC_SHORT) conditioning=mvc run=$(MVC_DRY)/arm \
+	    init=$(MVC_DRY)/donor/mvc decoder.frozen_steps=1
+	$(BIN)/python evaluate.py model=$(MVC_DRY)/arm/mvc system.codec=assets/open testset.meta=$(MVC_DRY)/meta.lst \
+	    testset.tokens=null speaker=null mos=null allow_partial=true out=$(MVC_DRY)/eval cache=$(MVC_DRY)/cache title=dry_run
+	$(BIN)/python evaluate.py stage=prosody results=$(MVC_DRY)/eval testset.meta=$(MVC_DRY)/meta.lst
 
 ## Looks at the folders of the paper's experiment: CosyVoice2-0.5B, LibriTTS, Seed-TTS-eval, the built lists.
 check-data: $(VENV)/.installed

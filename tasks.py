@@ -57,6 +57,7 @@ from settings.training import (
     TeacherSettings,
     VocoderSettings,
 )
+from tasks_mvc import MVC_TASKS
 
 Run = tuple[LanguageModelModule, TokenDataModule]
 Build = Callable[[], Run]
@@ -284,6 +285,7 @@ TASKS: Mapping[str, Task[Any]] = {
     "distill": Task(DistillSettings, train_student),
     "continue": Task(DistillSettings, continue_teacher),
     "cell": Task(CellSettings, sweep_cell),
+    **{name: Task(settings, do) for name, (settings, do) in MVC_TASKS.items()},
 }
 
 

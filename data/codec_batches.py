@@ -18,7 +18,7 @@ from mamtra.speech.features import F0_CENTRE_HZ, HOP, normalise
 from mamtra.text.characters import CharacterTokenizer
 
 
-def _frames(corpus: CodecCorpus, first: int, count: int) -> tuple[torch.Tensor, ...]:
+def frames_of(corpus: CodecCorpus, first: int, count: int) -> tuple[torch.Tensor, ...]:
     """Mels (F, M), log f0, voicing and phonemes, each (F,), of `count` frames from `first` on."""
     mel = torch.from_numpy(np.asarray(corpus.mel[first : first + count], dtype=np.float32))
     f0 = torch.from_numpy(np.asarray(corpus.f0[first : first + count]).copy())
@@ -27,10 +27,10 @@ def _frames(corpus: CodecCorpus, first: int, count: int) -> tuple[torch.Tensor, 
         phones = torch.full((count,), IGNORE)
     else:
         phones = torch.from_numpy(corpus.phones[first : first + count].astype(np.int64))
-    return normalise(mel), torch.from_numpy(_bridged_log_f0(f0.numpy())), voiced, phones
+    return normalise(mel), torch.from_numpy(bridged_log_f0(f0.numpy())), voiced, phones
 
 
-def _bridged_log_f0(f0: np.ndarray) -> np.ndarray:
+def bridged_log_f0(f0: np.ndarray) -> np.ndarray:
     """(F,) Hz to log(f0 / centre), interpolated over unvoiced frames; 0 when all are."""
     voiced = np.flatnonzero(f0)
     if not len(voiced):
@@ -82,7 +82,7 @@ class RecordingBatches(IterableDataset[CodecBatch]):
     def batch(self, numbers: list[int], draws: np.ndarray) -> CodecBatch:
         """Collates the recordings of rows `numbers`; shapes as in CodecBatch."""
         rows = self.rows.iloc[numbers]
-        parts = [_frames(self.corpus, r.first_frame, r.n_frames) for r in rows.itertuples()]
+        parts = [frames_of(self.corpus, r.first_frame, r.n_frames) for r in rows.itertuples()]
         mel, log_f0, voiced, phones = (
             pad_sequence(list(p), batch_first=True, padding_value=fill)
             for p, fill in zip(zip(*parts, strict=True), (0, 0, 0, IGNORE), strict=True)
@@ -133,7 +133,7 @@ class CropBatches(IterableDataset[CodecBatch]):
         for row in self.table.iloc[rng.integers(0, len(self.table), self.rows)].itertuples():
             # Crops start on token borders, so that a codec can code them as they are.
             start = 4 * int(rng.integers(0, (row.n_frames - self.frames) // 4 + 1))
-            parts.append(_frames(self.corpus, row.first_frame + start, self.frames))
+            parts.append(frames_of(self.corpus, row.first_frame + start, self.frames))
             first = row.first_sample + start * HOP
             audio = np.asarray(self.corpus.audio[first : first + self.frames * HOP])
             waves.append(torch.from_numpy(audio.astype(np.float32) / 32767))

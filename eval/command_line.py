@@ -28,7 +28,7 @@ LITERAL = (
         "out",
         "cache",
     ),
-    *("results", "ratings", "key", "asr", "speaker", "mos"),
+    *("results", "ratings", "key", "asr", "speaker", "mos", "floor", "ceiling"),
     *("testset.meta", "testset.tokens", "system.codec"),
 )
 # Of these, what is whole in [] or {} is a list or {name: folder} in YAML.

@@ -187,6 +187,53 @@ class Efficiency(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Prosody(Common):
+    """stage=prosody."""
+
+    testset: TestSetSettings
+    results: Path
+    floor: str | None
+    ceiling: str | None
+    trackers: list[str]
+
+
+@dataclass(frozen=True)
+class ArmSizes:
+    """Of an arm that is named without a model: `mamtra.mvc.sizes.MVCSizes` without its vocabulary."""
+
+    d_model: int
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    text_blocks: int
+    temporal_blocks: int
+    expressive_blocks: int
+    d_voice: int
+    d_style: int
+    reference: str
+    lookahead: int | None
+    decoder_width: int
+    decoder_blocks: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderCost(Common):
+    """stage=encoder_cost."""
+
+    system: SystemSettings
+    sizes: ArmSizes
+    model: str | None
+    models: Named
+    baseline: str | None
+    lengths: list[int]
+    decode_up_to: int
+    n_steps: int
+    vocode: bool
+    rounds: int
+    out: Path
+
+
+@dataclass(frozen=True, kw_only=True)
 class Play(Common):
     """stage=play."""
 

@@ -17,10 +17,12 @@ import torch
 from rich.console import Console
 
 from eval.analysis.compare import compare
+from eval.efficiency.encoder_cost import encoder_cost
 from eval.efficiency.stage import efficiency
 from eval.listening.page import write_test
 from eval.listening.ratings import analyse
 from eval.prompt import read_prompt
+from eval.prosody.stage import prosody
 from eval.report.board.board import write_board
 from eval.report.evaluation import check_baseline, report
 from eval.scoring.score import score
@@ -31,10 +33,12 @@ from eval.settings import (
     Common,
     Compare,
     Efficiency,
+    EncoderCost,
     Listening,
     Metrics,
     Named,
     Play,
+    Prosody,
     Ratings,
     Report,
     Score,
@@ -283,4 +287,6 @@ STAGES: dict[str, tuple[type[Common], Callable[[Any, Console], int]]] = {
     "ratings": (Ratings, run_ratings),
     "efficiency": (Efficiency, run_efficiency),
     "play": (Play, run_play),
+    "prosody": (Prosody, prosody),
+    "encoder_cost": (EncoderCost, encoder_cost),
 }

@@ -1,14 +1,15 @@
 """What the training loop needs of the module that it trains."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import lightning
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_modules.optim import OptimizerSettings, build_optimizer
-from mamtra.lm.speech_lm import SpeechLM
+from mamtra.lm.checkpoint import load_lm, save_lm
 
 
 class TrainingData(Protocol):
@@ -24,7 +25,10 @@ class LanguageModelModule(lightning.LightningModule):
     `monitor` is the one whose lowest value marks the best weights.
     """
 
-    model: SpeechLM
+    model: Any  # of language models a SpeechLM
+    # How what it trains is written and read; a module of another kind of model has others.
+    save_model: Callable[..., Path] = staticmethod(save_lm)
+    load_model: Callable[[Path], nn.Module] = staticmethod(load_lm)
     metric_names: tuple[str, ...]
     monitor: str
     optimizer_settings: OptimizerSettings

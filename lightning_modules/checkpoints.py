@@ -10,11 +10,10 @@ from signal import SIGTERM
 from typing import Any
 
 from lightning.pytorch.callbacks import Callback, Checkpoint
+from torch import nn
 
 from lightning_modules.callbacks import ends_step
 from lightning_modules.stopping import Interrupted, StopRequest
-from mamtra.lm.checkpoint import save_lm
-from mamtra.lm.speech_lm import SpeechLM
 
 
 class RunCheckpoint(Checkpoint):
@@ -80,7 +79,7 @@ class RunCheckpoint(Checkpoint):
         if value < self.best["value"]:
             self.best = {"value": value, "step": trainer.global_step}
             if trainer.is_global_zero:
-                save_lm(self.folder / "best", pl_module.model, dict(self.best))
+                pl_module.save_model(self.folder / "best", pl_module.model, dict(self.best))
         self._save_if_asked(trainer)
 
     def _save_if_asked(self, trainer) -> None:
@@ -112,7 +111,7 @@ class RunCheckpoint(Checkpoint):
 class KeptSteps(Callback):
     """Calls `save` with the step and the model after each of `steps`, in the first process."""
 
-    def __init__(self, steps: Collection[int], save: Callable[[int, SpeechLM], object]):
+    def __init__(self, steps: Collection[int], save: Callable[[int, nn.Module], object]):
         self.steps, self._save = steps, save
 
     def on_train_start(self, trainer, pl_module) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import lightning
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.callbacks import Callback
+from torch import nn
 
 from lightning_modules.base import LanguageModelModule
 from lightning_modules.callbacks import MetricsLog, NonFiniteGuard, StepSeed
@@ -25,8 +26,6 @@ from lightning_modules.run_folder import RunFolder
 from lightning_modules.slurm import first_process
 from lightning_modules.trainer_settings import TrainerSettings
 from mamtra.backbone.ssd import backend
-from mamtra.lm.checkpoint import load_lm, save_lm
-from mamtra.lm.speech_lm import SpeechLM
 
 PACKAGES = ("torch", "lightning", "safetensors", "numpy")
 
@@ -85,7 +84,7 @@ def fit(
         checkpoint = RunCheckpoint(run.checkpoints, *every, module.monitor)
         facts: dict[str, str] = {}
 
-        def save(folder: Path, model: SpeechLM, about: Mapping[str, Any]) -> None:
+        def save(folder: Path, model: nn.Module, about: Mapping[str, Any]) -> None:
             """A model and where it comes from."""
             provenance = {
                 **identity,
@@ -94,14 +93,14 @@ def fit(
                 "software": software(),
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             }
-            save_lm(folder, model, provenance, settings.export_dtype)
+            module.save_model(folder, model, provenance, settings.export_dtype)
 
         if steps == 0:
             if first:
                 save(run.export, module.model, {"weights": "untrained"})
             return run.export
 
-        def keep(step: int, model: SpeechLM) -> None:
+        def keep(step: int, model: nn.Module) -> None:
             save(run.kept / kept[step], model, {"weights": "last", "step": step})
 
         callbacks = [
@@ -118,7 +117,9 @@ def fit(
         trainer.fit(module, datamodule, ckpt_path=resume_path, weights_only=True)
         if trainer.is_global_zero:
             export = settings.export
-            model = load_lm(run.checkpoints / "best") if export == "best" else module.model
+            model = (
+                module.load_model(run.checkpoints / "best") if export == "best" else module.model
+            )
             about = {"weights": export, "monitor": module.monitor, **checkpoint.best}
             lengths = run.lengths()
             save(run.export, model, about | ({"lengths": lengths} if len(lengths) > 1 else {}))

@@ -98,6 +98,13 @@ def build_optimizer(
     groups = parameter_groups(
         model, settings.lr, settings.weight_decay, fresh_names, settings.fresh_lr
     )
+    return optimizer_of(groups, max_steps, settings)
+
+
+def optimizer_of(
+    groups: list[dict], max_steps: int, settings: OptimizerSettings
+) -> tuple[Optimizer, LambdaLR]:
+    """Optimiser and per-step schedule of groups with their own learning rates."""
     if settings.recipe == "adam_constant":
         optimizer = torch.optim.Adam(groups, betas=settings.betas)
         return optimizer, LambdaLR(optimizer, lambda step: warmup(step, settings.warmup_steps))

@@ -28,6 +28,7 @@ class Paths:
     libritts: Path
     seedtts: Path
     lists: Path
+    durations: Path
 
 
 @dataclass(frozen=True)

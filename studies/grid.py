@@ -23,7 +23,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 from filelock import FileLock, Timeout
@@ -67,6 +67,22 @@ class Cell:
         axes = sha256_json([self.ratio, self.placement, list(self.overrides)])[:4]
         return f"{self.ratio.replace(':', 'to')}-{self.placement}-s{self.seed}-{axes}"
 
+    def facts(self) -> dict[str, Any]:
+        """What its file in <grid>/cells says."""
+        return asdict(self) | {"work": self.work}
+
+
+class GridCell(Protocol):
+    """What the runner needs of a cell, of whatever grid."""
+
+    @property
+    def work(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    def facts(self) -> dict[str, Any]: ...
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -78,7 +94,8 @@ class Stage:
 
 def axes(overrides: Sequence[str]) -> tuple[str, ...]:
     """The overrides that a study varies: not where things lie, nor what a cell has a column for."""
-    own = ("experiment=", "ratio=", "placement=", "seed=", "paths.", "run=", "cell.", "hydra")
+    own = ("experiment=", "seed=", "paths.", "run=", "cell.", "hydra")
+    own += ("ratio=", "placement=", "conditioning=")
     return tuple(override for override in overrides if not override.lstrip("+~").startswith(own))
 
 
@@ -106,31 +123,31 @@ def stages(
         # What a sweep has besides a training is not a setting of it.
         chosen = (
             *(f"task={cell.task}", "~cell", f"plan={plan_letters(cell.plan)}"),
-            f"run={_quoted(folder / 'run')}",
+            f"run={quoted(folder / 'run')}",
         )
         script = str(REPOSITORY / "train.py")
         found.append(Stage(TRAIN, (script, *kept, *chosen, "hydra.mode=RUN")))
     named = json.dumps(str(model), ensure_ascii=False)  # evaluate.py reads its lists as YAML
-    where = (f"models={{{STUDENT}: {named}}}", f"out={_quoted(folder / 'eval')}")
+    where = (f"models={{{STUDENT}: {named}}}", f"out={quoted(folder / 'eval')}")
     script = str(REPOSITORY / "evaluate.py")
-    more = (f"seed_index={cell.seed}", *_as_overrides(evaluation))
+    more = (f"seed_index={cell.seed}", *as_overrides(evaluation))
     found.append(Stage("evaluate", (script, *where, *more)))
     return tuple(found)
 
 
-def _quoted(text: object) -> str:
+def quoted(text: object) -> str:
     """A text as Hydra reads it, whatever characters it has."""
     return "'" + str(text).replace("'", r"\'") + "'"
 
 
-def _as_overrides(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
+def as_overrides(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
     """{"testset": {"meta": "x"}, "limit": 3} -> ["testset.meta='x'", "limit=3"]."""
     found = []
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            found += _as_overrides(value, f"{prefix}{name}.")
+            found += as_overrides(value, f"{prefix}{name}.")
         else:
-            text = _quoted(value) if isinstance(value, str) else json.dumps(value)
+            text = quoted(value) if isinstance(value, str) else json.dumps(value)
             found.append(f"{prefix}{name}={text}")
     return found
 
@@ -168,7 +185,7 @@ def check_version(grid: Path, mix: bool) -> None:
 
 
 def run_cell(
-    grid: Path, cell: Cell, stages: Sequence[Stage], total: int | None, step: Step | None = None
+    grid: Path, cell: GridCell, stages: Sequence[Stage], total: int | None, step: Step | None = None
 ) -> str:
     """Do the cell's work unless it is done or another runner is at it.
 
@@ -184,7 +201,7 @@ def run_cell(
     """
     folder = grid / "works" / cell.work
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(_path(grid, cell), asdict(cell) | {"work": cell.work})
+    write_json(_path(grid, cell), cell.facts())
     try:
         with FileLock(folder / "lock", timeout=0):
             known = read_json(folder / "result.json")
@@ -235,7 +252,7 @@ def refuse_cell(grid: Path, cell: Cell, error: str, total: int | None) -> None:
     print(f"{cell.name}: failed: {error}; {progress(_write_table(grid), total)}", flush=True)
 
 
-def _path(grid: Path, cell: Cell) -> Path:
+def _path(grid: Path, cell: GridCell) -> Path:
     return grid / "cells" / f"{cell.name}.json"
 
 

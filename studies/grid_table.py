@@ -19,6 +19,7 @@ from mamtra.backbone.layer_plan import ATTENTION, attention_count, plan_letters
 
 Row = dict[str, Any]
 STUDENT = "student"  # what the evaluation of a work calls its system
+ARM = "conditioning"  # the axis of MambaVoiceCloning's grids, in the place of ratio and placement
 CONTINUED = "continued"  # stands for a placement: the teacher trained on with a student's data, steps and rate
 
 
@@ -38,7 +39,8 @@ def of_mamba(plans: pd.Series) -> pd.Series:
 def table(grid: Path) -> list[Row]:
     """One row per cell: axes, status ("done", "failed", "left"), error, and the leaderboard's columns.
 
-    `wer_difference*` is paired with the cell of ratio 1:0 of the same seed, when it is there.
+    `wer_difference*` is paired with the baseline of the same seed, when it is there: the cell of ratio 1:0, or
+    in a grid of arms the one that it names.
     """
     cells = [read_json(path) for path in sorted((grid / "cells").glob("*.json"))]
     cells = [cell for cell in cells if cell]
@@ -47,24 +49,42 @@ def table(grid: Path) -> list[Row]:
     teachers = {
         cell["seed"]: _teacher(grid / "works" / cell["work"])
         for cell in cells
-        if cell["work"] and is_teacher(cell)
+        if cell["work"] and is_baseline(cell)
     }
     works = {
         work: _work_row(grid / "works" / work, teachers.get(seed)) for work, seed in seeds.items()
     }
     rows = []
     for cell in cells:
-        row = {name: cell[name] for name in ("ratio", "placement", "seed")}
-        row["overrides"] = " ".join(cell["overrides"])
-        row["plan"] = plan_letters(cell["plan"])
-        row["attention_layers"] = attention_count(cell["plan"])
-        row["work"] = cell["work"]
+        row = _columns(cell)
         row |= works.get(cell["work"], {"status": "failed", "error": cell.get("error")})
         rows.append(row)
     return sorted(rows, key=_order)
 
 
+def is_baseline(cell: Row) -> bool:
+    """Whether the others of its seed are compared with a cell: the teacher, or the arm that it names."""
+    if ARM in cell:
+        return cell[ARM] == cell["baseline"] and not cell["overrides"]
+    return is_teacher(cell)
+
+
+def _columns(cell: Row) -> Row:
+    """What the table says of a cell before its numbers."""
+    if ARM in cell:
+        row = {name: cell[name] for name in (ARM, "seed")}
+    else:
+        row = {name: cell[name] for name in ("ratio", "placement", "seed")}
+    row["overrides"] = " ".join(cell["overrides"])
+    if ARM not in cell:
+        row["plan"] = plan_letters(cell["plan"])
+        row["attention_layers"] = attention_count(cell["plan"])
+    return row | {"work": cell["work"]}
+
+
 def _order(row: Row) -> tuple:
+    if ARM in row:
+        return row[ARM], row["overrides"], row["seed"]
     return -row["attention_layers"], row["ratio"], row["placement"], row["overrides"], row["seed"]
 
 

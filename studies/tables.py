@@ -20,7 +20,7 @@ import pandas as pd
 
 from eval.store.files import InputError, write_text
 from eval.store.manifest import REPOSITORY
-from studies.documents import grid, measured, mini, training
+from studies.documents import grid, measured, mini, mvc, training
 from studies.documents.markers import rewritten
 from studies.documents.sources import Sources
 from studies.figures import write_figures
@@ -48,6 +48,8 @@ BLOCKS: Mapping[str, Block] = {
     "cosyvoice2": partial(measured.group_list, group="cosyvoice2"),
     "export": partial(measured.group_table, group="export"),
     "open": partial(measured.group_table, group="open"),
+    "mvc claims": mvc.claims_table,
+    "mvc published": mvc.published_table,
 }
 VALUES: Mapping[str, Callable[[Sources, str], str]] = {
     "grid": grid.grid_values,
@@ -63,6 +65,7 @@ VALUES: Mapping[str, Callable[[Sources, str], str]] = {
     "efficiency": mini.efficiency_values,
     "measured": measured.measured_values,
     "levels": measured.coverage_values,
+    "mvc": mvc.counts,
 }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
@@ -24,6 +25,9 @@ from mamtra.backbone.layer_plan import (
     plan_name,
 )
 from mamtra.backbone.sizes import BackboneSizes
+from mamtra.mvc.arms import ARMS
+from mamtra.mvc.model import build
+from mamtra.mvc.sizes import MVCSizes
 from mamtra.systems import text_name
 from mamtra.transfer.student import STUDENT_INITS as INITS
 from settings import SettingsError, plain_settings, typed
@@ -57,6 +61,7 @@ def test_the_groups_offer_exactly_what_the_code_knows():
     assert options("ratio") == sorted(ratio.replace(":", "to") for ratio in RATIOS)
     assert options("placement") == sorted(PLACEMENTS)
     assert options("init") == sorted(INITS)
+    assert options("conditioning") == sorted(ARMS)
     tables = get_args(get_args(get_type_hints(DataSettings)["tables"])[0])
     assert set(tables) <= set(options("data"))
 
@@ -89,6 +94,22 @@ def test_every_experiment_is_what_its_task_reads_no_more_and_no_less(experiment)
     plain = resolved(f"experiment={experiment}")
     settings = typed(TASKS[plain["task"]].settings, plain)
     assert settings.run == Path(plain["run"]) and settings.run.is_relative_to(settings.paths.runs)
+
+
+@pytest.mark.parametrize("arm", options("conditioning"))
+def test_every_arm_composes_in_every_experiment_of_it(arm):
+    for experiment in ("mvc_train", "mvc_arm", "mvc_grid"):
+        plain = resolved(f"experiment={experiment}", f"conditioning={arm}")
+        settings = typed(TASKS[plain["task"]].settings, plain)
+        assert settings.conditioning == arm
+    assert plain["steps"] > plain["decoder"]["frozen_steps"] > 0
+
+
+@pytest.mark.parametrize("name", options("sizes"))
+def test_every_size_of_mvc_is_one(name):
+    plain = resolved("experiment=mvc_train", f"sizes={name}")
+    with torch.device("meta"):
+        build(MVCSizes(vocab=50, **plain["sizes"]), "mvc")
 
 
 @pytest.mark.parametrize("mode", options("mode"))
@@ -234,3 +255,8 @@ def test_a_cell_on_slurm_has_a_task_for_each_device(launcher, gpus):
     job = config.hydra.launcher
     assert (job.nodes, job.tasks_per_node, job.gpus_per_node) == (2, 4, gpus)
     assert job.additional_parameters.requeue is True and "SlurmLauncher" in job._target_
+
+
+def test_an_unknown_arm_lists_those_that_there_are():
+    with pytest.raises(HydraException, match="bilstm"):
+        resolved("experiment=mvc_train", "conditioning=rnn")

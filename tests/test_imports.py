@@ -7,7 +7,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("mamtra", "lightning_modules", "data", "eval", "studies")
-TOP = ("train", "evaluate", "tasks", "importance", "settings")  # which no package may import
+TOP = (
+    "train",
+    "evaluate",
+    "tasks",
+    "tasks_mvc",
+    "importance",
+    "settings",
+)  # which no package may import
 # What a module may import of this project: the longest prefix that matches its name decides.
 # Importing within that prefix is always allowed.
 ALLOWED = {
@@ -15,10 +22,14 @@ ALLOWED = {
     "mamtra.text": (),
     "mamtra.speech": ("mamtra.weights_file",),
     "mamtra.backbone": (),
-    "mamtra.lm": ("mamtra.backbone", "mamtra.weights_file"),
+    "mamtra.lm": ("mamtra.backbone", "mamtra.weights_file", "mamtra.model_folder"),
+    "mamtra.mvc": ("mamtra.backbone", "mamtra.speech", "mamtra.model_folder"),
     "mamtra.transfer": ("mamtra.lm", "mamtra.backbone", "mamtra.weights_file"),
     "lightning_modules": ("mamtra",),
-    "data": ("mamtra.text", "mamtra.speech", "mamtra.lm.sequence", "mamtra.weights_file"),
+    "data": (
+        *("mamtra.text", "mamtra.speech", "mamtra.lm.sequence", "mamtra.weights_file"),
+        *("mamtra.mvc.batch", "mamtra.mvc.voice", "mamtra.mvc.aligner", "mamtra.model_folder"),
+    ),
     "data.teacher_generated": ("data", "mamtra"),  # a command: it lets a model speak
     # store <- testset <- synthesis, scoring <- analysis <- report, listening <- stages <- studies.
     "eval": ("mamtra",),
@@ -28,10 +39,16 @@ ALLOWED = {
     "eval.settings": (),
     "eval.testset": ("eval.store",),
     "eval.prompt": ("eval.store", "eval.metrics"),
-    "eval.synthesis": ("mamtra", "eval.store", "eval.testset", "eval.console"),
+    "eval.synthesis": (
+        *("mamtra", "eval.store", "eval.testset", "eval.console"),
+        "eval.metrics.prosody.pitch",  # of recordings through the vocoder alone
+    ),
     "eval.scoring": ("eval.store", "eval.testset", "eval.metrics", "eval.console", "eval.settings"),
     "eval.efficiency": ("mamtra", "eval.store", "eval.synthesis", "eval.console", "eval.settings"),
     "eval.analysis": ("eval.store", "eval.metrics"),
+    "eval.prosody": (
+        *("eval.store", "eval.testset", "eval.metrics", "eval.analysis", "eval.settings"),
+    ),
     "eval.report": (
         *("eval.analysis", "eval.store", "eval.metrics", "eval.efficiency", "eval.console"),
         *("eval.settings", "mamtra.backbone.layer_plan"),

@@ -15,7 +15,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-OURS = {"mamtra", "settings", "data", "eval", "studies", "lightning_modules", "tasks", "tools"}
+OURS = {"mamtra", "settings", "data", "eval", "studies", "lightning_modules", "tools"}
+OURS |= {"tasks", "tasks_mvc"}
 # Distributions whose import name no installed metadata tells: of extras that `make` does not install.
 NAMES = {
     "piper": "piper-tts",

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from eval.store.files import read_json
 
@@ -21,8 +23,15 @@ def cell_names(evaluation: Path) -> list[str]:
         return []
     cells = [read_json(path) for path in sorted((work.parent.parent / "cells").glob("*.json"))]
     names = [
-        "-".join([cell["ratio"].replace(":", "to"), cell["placement"], *cell["overrides"]])
+        "-".join([*_axes(cell), *cell["overrides"]])
         for cell in cells
         if isinstance(cell, dict) and cell.get("work") == work.name
     ]
     return list(dict.fromkeys(names))
+
+
+def _axes(cell: Mapping[str, Any]) -> tuple[str, ...]:
+    """What names a cell: its arm, or its ratio and placement."""
+    if "conditioning" in cell:
+        return (cell["conditioning"],)
+    return cell["ratio"].replace(":", "to"), cell["placement"]

@@ -11,7 +11,10 @@ from rich.console import Console
 
 from eval.store.files import InputError
 from eval.synthesis.model_voicer import ModelVoicer
+from eval.synthesis.mvc_voicer import OPTIONS as MVC_OPTIONS
+from eval.synthesis.mvc_voicer import MVCVoicer, is_mvc
 from eval.synthesis.systems import CODEC, RECORDINGS, Recordings, Resynthesis, Voicer
+from eval.synthesis.vocoded import FLAT, VOCODER, Vocoded
 from eval.testset import Item, with_recording
 
 Named = str | Sequence[str] | Mapping[str, str] | None
@@ -43,7 +46,7 @@ class System:
 
 @dataclass(frozen=True)
 class Names:
-    """name -> folder of models (or `recordings`, `codec`) and of wavs made elsewhere."""
+    """name -> folder of models (or `recordings`, `codec`, `vocoder`, `flat`) and of wavs made elsewhere."""
 
     models: dict[str, str]
     wavs: dict[str, str]
@@ -124,14 +127,26 @@ def build_systems(
         InputError or CheckpointError: a model, codec, recording, prompt or text that will not do.
     """
     systems = []
+    # An option that only systems of another kind have is theirs, where there are some.
+    of_mvc = {path for path in names.models.values() if is_mvc(Path(path))}
+    of_lm = {*names.models.values()} - of_mvc - {RECORDINGS, CODEC, VOCODER, FLAT}
     for name, path in names.models.items():
         voicer: Voicer
         own_items = tuple(items)
         if path in (RECORDINGS, CODEC):
             voicer = Recordings() if path == RECORDINGS else Resynthesis(codec_folder, device)
             own_items = with_recording(items)
+        elif path in (VOCODER, FLAT):
+            voicer = Vocoded(codec_folder, device, path)
+            own_items = with_recording(items)
+        elif path in of_mvc:
+            others = {*ModelVoicer.options()} - {*MVC_OPTIONS} if of_lm else set()
+            own = {name: value for name, value in sampling.items() if name not in others}
+            voicer = MVCVoicer(Path(path), codec_folder, seed_index, own, device, batch)
         else:
-            parts = (Path(path), codec_folder, seed_index, sampling, device, batch)
+            others = {*MVC_OPTIONS} - {*ModelVoicer.options()} if of_mvc else set()
+            own = {name: value for name, value in sampling.items() if name not in others}
+            parts = (Path(path), codec_folder, seed_index, own, device, batch)
             voicer = ModelVoicer(*parts, cross_lingual, dtype, compiled)
         voicer.check(own_items)
         systems.append(System(name, voicer, own_items, out / name, out / name / "wavs"))

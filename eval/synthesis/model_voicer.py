@@ -65,10 +65,10 @@ class ModelVoicer:
     def check(self, items: Sequence[Item]) -> None:
         check_model_folder(self.model_folder)
         codec_sha256(self.codec_folder)
-        if unknown := set(self.sampling) - set(self._options()):
+        if unknown := set(self.sampling) - set(self.options()):
             raise InputError(
                 f"system.sampling: no such option {', '.join(sorted(unknown))}; valid: "
-                f"{', '.join(self._options())}"
+                f"{', '.join(self.options())}"
             )
         need_prompts(items, with_text=not self.cross_lingual)
         try:
@@ -109,10 +109,10 @@ class ModelVoicer:
 
     def effective_sampling(self) -> dict[str, Any]:
         """Every option of the decoding with the value it has, whoever set it."""
-        return self._options() | dict(system_of(self.codec_folder).sampling) | dict(self.sampling)
+        return self.options() | dict(system_of(self.codec_folder).sampling) | dict(self.sampling)
 
     @staticmethod
-    def _options() -> dict[str, Any]:
+    def options() -> dict[str, Any]:
         """The options of `Synthesizer.speak_batch` with their general defaults."""
         options = signature(generate_batch).parameters.values()
         known = {o.name: o.default for o in options if isinstance(o.default, int | float)}

@@ -186,10 +186,12 @@ def codec_sha256(folder: Path) -> str:
 
 
 @cache
-def code_version() -> str:
-    """Version and hash of the sources that turn text into speech: all of mamtra but the making of students."""
+def code_version(without: tuple[str, ...] = ("mvc", "mvc_tts.py")) -> str:
+    """Version and hash of the sources that turn text into speech: all of mamtra but the making of students and
+    what lies below the names `without`, such as those of another kind of model."""
     root = Path(mamtra.__file__).parent
-    sources = [path for path in sorted(root.rglob("*.py")) if "transfer" not in path.parts]
+    left_out = {"transfer", *without}
+    sources = [p for p in sorted(root.rglob("*.py")) if not left_out & {*p.relative_to(root).parts}]
     digests = [[path.relative_to(root).as_posix(), sha256_file(path)] for path in sources]
     return f"mamtra {version('mamtra')} {sha256_json(digests)[:12]}"
 

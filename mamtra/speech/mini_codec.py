@@ -78,11 +78,16 @@ class MiniCodec(torch.nn.Module):
         tokens, voice = tokens.to(self.device), voice.to(self.device)
         codes = self.network.tokenizer.fsq.from_codes(tokens).unsqueeze(0)
         mask = torch.ones(codes.shape[:2], device=self.device)
-        frames = self.network.decoder(codes, voice.unsqueeze(0), mask)
+        return self.vocode(self.network.decoder(codes, voice.unsqueeze(0), mask)[0])
+
+    @torch.inference_mode()
+    def vocode(self, frames: torch.Tensor) -> torch.Tensor:
+        """(F, 82) acoustic frames at 100 Hz to a (160 F,) waveform in [-1, 1], whoever made them."""
         # Drawn on the CPU: the same noise on every device.
         generator = torch.Generator().manual_seed(0)
-        noise = torch.randn(1, frames.shape[1] * HOP, generator=generator, device="cpu")
-        return self.vocoder(frames.float(), noise.to(self.device))[0].clamp(-1.0, 1.0).cpu()
+        noise = torch.randn(1, len(frames) * HOP, generator=generator, device="cpu")
+        sound = self.vocoder(frames[None].float().to(self.device), noise.to(self.device))
+        return sound[0].clamp(-1.0, 1.0).cpu()
 
     def stream(self, voice: torch.Tensor) -> WholeSentence:
         """Its decoder sees the whole sentence: all samples come at the end."""

@@ -253,7 +253,7 @@ def check_settings(words: Sequence[str]) -> None:
         raise Refused(f"no command takes {' '.join(words)}: {refused[0] if refused else ''}")
 
 
-EXPERIMENTS = ("mini_distill", "mini_teacher", "cosyvoice2_explore", "mini_grid")
+EXPERIMENTS = ("mini_distill", "mini_teacher", "cosyvoice2_explore", "mini_grid", "mvc_train")
 TOOLS = sorted(
     p for folder in ("data", "tools", "studies", "eval") for p in (ROOT / folder).rglob("*.py")
 )

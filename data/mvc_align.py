@@ -1,0 +1,99 @@
+"""Recordings without phoneme times -> durations of every text token, by a trained alignment teacher.
+
+    python -m data.mvc_align corpus=<folder> aligner=<folder> out=<parquet> [times=<parquet>]
+
+The aligner is what experiment=mvc_aligner exports. With times=, the file of `data.mvc_durations` of the same
+corpus, it is scored: how far its borders between tokens, and between words, are from the true ones.
+Files as of `data.mvc_durations`; the column source is "aligner:<hash>". What is done is kept when it stops.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from rich.progress import track
+
+from data.arguments import parse_arguments
+from data.codec_batches import frames_of
+from data.codec_features import prepare
+from data.mvc_durations import COLUMNS, with_silence, write_durations
+from mamtra.model_folder import model_sha256
+from mamtra.mvc.aligner import Aligner, best_path, load_aligner
+from mamtra.text.english import MARKS
+from mamtra.text.phonemes import BOUNDARY, SYMBOLS
+
+EVERY = 500  # recordings between two writings
+
+
+@torch.inference_mode()
+def aligned(model: Aligner, ids: list[int], mel: torch.Tensor) -> np.ndarray:
+    """(N,) durations of the tokens `ids` in mel (F, M), which sum to F."""
+    n = torch.tensor([len(ids)]), torch.tensor([len(mel)])
+    scores = model(torch.tensor([ids]), n[0], mel[None], n[1])
+    return best_path(scores[0].numpy())
+
+
+def align(corpus: Path, aligner: Path, out: Path) -> pd.DataFrame:
+    """One row a recording of the corpus, in its order. Raises ValueError, naming the recording, for one that
+    is too short for its text, and what `load_aligner` and `prepare` raise."""
+    model, features = load_aligner(aligner), prepare(corpus)
+    if model.sizes.vocab != len(SYMBOLS):
+        raise ValueError(f"{aligner} reads {model.sizes.vocab} text tokens, not {len(SYMBOLS)}")
+    source = f"aligner:{model_sha256(aligner)[:12]}"
+    ids_of = {symbol: i for i, symbol in enumerate(SYMBOLS)}
+    before = pd.read_parquet(out) if out.is_file() else pd.DataFrame(columns=COLUMNS)
+    if len(before) and set(before["source"]) != {source}:
+        raise ValueError(f"{out} holds durations of {before['source'].iloc[0]}: delete it")
+    done = before.set_index("utterance").to_dict("index")
+    rows: dict[str, dict[str, Any]] = {str(u): {"utterance": u, **row} for u, row in done.items()}
+    row: Any
+    for row in track(features.index.itertuples(), "alignment", len(features.index)):
+        if row.utterance in rows:
+            continue
+        ids = [ids_of[symbol] for symbol in with_silence(row.text)]
+        mel = frames_of(features, row.first_frame, row.n_frames)[0]
+        try:
+            found = aligned(model, ids, mel)
+        except ValueError as error:
+            raise ValueError(f"{row.utterance}: {error}") from error
+        columns = (row.utterance, np.asarray(ids, np.int16), found.astype(np.int16), source)
+        rows[row.utterance] = dict(zip(COLUMNS, columns, strict=True))
+        if len(rows) % EVERY == 0:
+            write_durations(pd.DataFrame(list(rows.values()), columns=COLUMNS), out)
+    made = pd.DataFrame([rows[u] for u in features.index["utterance"]], columns=COLUMNS)
+    write_durations(made, out)
+    return made
+
+
+def border_scores(found: pd.DataFrame, times: pd.DataFrame) -> dict[str, float]:
+    """Mean distance in ms of the borders between tokens and of those between words, and the share of the
+    latter within 50 ms. Raises ValueError for tables of no common recording."""
+    pairs = found.merge(times, on="utterance", suffixes=("", "_true"))
+    if not len(pairs):
+        raise ValueError("the two tables have no recording in common")
+    between = {i for i, symbol in enumerate(SYMBOLS) if symbol == BOUNDARY or symbol in MARKS}
+    tokens, words = [], []
+    row: Any
+    for row in pairs.itertuples():
+        ids, mine, true = (np.asarray(x) for x in (row.ids, row.durations, row.durations_true))
+        distance = 10.0 * np.abs(np.cumsum(mine - true))[:-1]
+        apart = np.isin(ids, list(between))
+        tokens.append(distance)
+        words.append(distance[apart[:-1] != apart[1:]])
+    token, word = np.concatenate(tokens), np.concatenate(words)
+    return {
+        "token_border_ms": float(token.mean()),
+        "word_border_ms": float(word.mean()),
+        "word_border_within_50_ms": float((word <= 50).mean()),
+    }
+
+
+if __name__ == "__main__":
+    options = parse_arguments(__doc__, required=("corpus", "aligner", "out"), optional=("times",))
+    table = align(Path(options["corpus"]), Path(options["aligner"]), Path(options["out"]))
+    print(f"{len(table)} rows -> {options['out']}")
+    if "times" in options:
+        for name, value in border_scores(table, pd.read_parquet(options["times"])).items():
+            print(f"{name}: {value:.3g}")

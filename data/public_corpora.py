@@ -1,0 +1,156 @@
+"""Public corpora -> the folder that features, aligner and training read: 16 kHz wavs and manifest.csv.
+
+    python -m data.public_corpora kind=ljspeech|libritts|vctk root=<folder> out=<folder>
+        [subsets=train-clean-100,train-clean-360,dev-clean] [limit=<recordings>]
+
+ljspeech  LJSpeech-1.1 as published: metadata.csv (id|text|normalised text), wavs/
+libritts  <root>/<subset>/<speaker>/<chapter>/*.wav with *.normalized.txt beside them
+vctk      VCTK-Corpus-0.92: wav48_silence_trimmed/<speaker>/*_mic1.flac, txt/<speaker>/*.txt: all of it is test
+
+Texts are written out as they are spoken. Recordings without a text that can be read are counted and left out.
+What is converted is kept when it is stopped; manifest.csv is written last.
+"""
+
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile as sf
+import soxr
+from rich.progress import track
+
+from data.arguments import parse_arguments
+from data.libritts import scan
+from mamtra.speech.features import SAMPLE_RATE_HZ
+from mamtra.text.phonemes import PhonemeTokenizer
+
+LIBRITTS_CLEAN = ("train-clean-100", "train-clean-360", "dev-clean", "test-clean")
+VALID_IN, TEST_IN = 50, 25  # LJSpeech has no splits: one of so many recordings
+LJ_VOICE = "lj"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One recording as it was published; text None where it has none."""
+
+    utterance: str
+    split: str
+    text: str | None
+    voice: str
+    path: Path
+
+
+def ljspeech(root: Path, subsets: Sequence[str] = ()) -> Iterator[Source]:
+    """Raises FileNotFoundError without metadata.csv, ValueError naming a line without three fields."""
+    listed = root / "metadata.csv"
+    if not listed.is_file():
+        raise FileNotFoundError(
+            f"{listed} is missing: unpack LJSpeech-1.1 from https://keithito.com/LJ-Speech-Dataset"
+        )
+    for number, line in enumerate(listed.read_text(encoding="utf-8").splitlines(), 1):
+        fields = line.split("|")
+        if len(fields) != 3:
+            raise ValueError(f"{listed}:{number}: {len(fields)} fields, not id|text|normalised")
+        # By the name, not the place: the same split whatever else is listed.
+        drawn = zlib.crc32(fields[0].encode())
+        split = "valid" if drawn % VALID_IN == 0 else "test" if drawn % TEST_IN == 1 else "train"
+        wav = root / "wavs" / f"{fields[0]}.wav"
+        yield Source(fields[0], split, fields[2] or None, LJ_VOICE, wav)
+
+
+def libritts(root: Path, subsets: Sequence[str] = LIBRITTS_CLEAN) -> Iterator[Source]:
+    """Errors as `data.libritts.scan`."""
+    for one in scan(root, subsets or LIBRITTS_CLEAN):
+        yield Source(one.name, one.split, one.text, one.voice, one.wav)
+
+
+def vctk(root: Path, subsets: Sequence[str] = ()) -> Iterator[Source]:
+    """Raises FileNotFoundError without its recordings."""
+    files = sorted((root / "wav48_silence_trimmed").glob("*/*_mic1.flac"))
+    if not files:
+        raise FileNotFoundError(
+            f"no wav48_silence_trimmed/<speaker>/*_mic1.flac in {root}: unpack VCTK-Corpus-0.92 from "
+            "https://datashare.ed.ac.uk/handle/10283/3443"
+        )
+    for path in files:
+        name, voice = path.stem.removesuffix("_mic1"), path.parent.name
+        text = root / "txt" / voice / f"{name}.txt"
+        found = text.read_text(encoding="utf-8").strip() if text.is_file() else ""
+        yield Source(name, "test", found or None, voice, path)
+
+
+KINDS: Mapping[str, Callable[[Path, Sequence[str]], Iterator[Source]]] = {
+    "ljspeech": ljspeech,
+    "libritts": libritts,
+    "vctk": vctk,
+}
+
+
+def readable(text: str | None) -> str | None:
+    """The text as it is spoken; None where it cannot be."""
+    try:
+        return PhonemeTokenizer().normalize(text) if text else None
+    except ValueError:
+        return None
+
+
+def convert(source: Path, out: Path) -> float:
+    """A mono 16 kHz PCM16 wav, whole or not at all; its seconds. One that is there stays."""
+    if not out.is_file():
+        wave, rate_hz = sf.read(source, dtype="float32", always_2d=True)
+        mono = wave.mean(axis=1)
+        if rate_hz != SAMPLE_RATE_HZ:
+            mono = soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ)
+        partial = out.with_suffix(".partial")
+        sf.write(partial, np.clip(mono, -1, 1), SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
+        os.replace(partial, out)
+    return sf.info(out).duration
+
+
+def build(
+    kind: str, root: Path, out: Path, subsets: Sequence[str] = (), limit: int | None = None
+) -> pd.DataFrame:
+    """manifest.csv of `limit` recordings or all. Raises ValueError for an unknown kind, what the kinds raise,
+    and FileNotFoundError naming a recording that is listed and not there."""
+    if kind not in KINDS:
+        raise ValueError(f"kind={kind}: valid are {', '.join(KINDS)}")
+    sources = list(KINDS[kind](root, subsets))[:limit]
+    (out / "wavs").mkdir(parents=True, exist_ok=True)
+    rows, left_out = [], 0
+    for source in track(sources, kind):
+        text = readable(source.text)
+        if text is None:
+            left_out += 1
+            continue
+        if not source.path.is_file():
+            raise FileNotFoundError(f"{source.path} is listed in {root} and is not there")
+        wav = f"wavs/{source.utterance}.wav"
+        seconds = convert(source.path, out / wav)
+        row = asdict(source) | {"text": text, "wav": wav, "duration_s": seconds}
+        rows.append({key: value for key, value in row.items() if key != "path"})
+    if not rows:
+        raise ValueError(f"{root}: none of {len(sources)} recordings has a text that can be read")
+    table = pd.DataFrame(rows)
+    partial = out / "manifest.partial"
+    table.to_csv(partial, index=False)
+    os.replace(partial, out / "manifest.csv")
+    hours = sum(row["duration_s"] for row in rows) / 3600
+    print(f"{len(table)} recordings, {hours:.2f} h, {left_out} left out -> {out / 'manifest.csv'}")
+    return table
+
+
+if __name__ == "__main__":
+    options = parse_arguments(
+        __doc__, required=("kind", "root", "out"), optional=("subsets", "limit")
+    )
+    build(
+        options["kind"],
+        Path(options["root"]),
+        Path(options["out"]),
+        tuple(filter(None, options.get("subsets", "").split(","))),
+        int(options["limit"]) if "limit" in options else None,
+    )

@@ -1,0 +1,1 @@
+"""Stage prosody: finished evaluations against the recordings of their sentences."""

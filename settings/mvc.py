@@ -1,0 +1,86 @@
+"""What the tasks of MambaVoiceCloning read: one dataclass a task. Their values are in configs/experiment."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_modules.mvc import DecoderTraining, LossWeights
+from lightning_modules.optim import OptimizerSettings
+from lightning_modules.trainer_settings import TrainerSettings
+from settings.training import TaskSettings
+
+
+@dataclass(frozen=True)
+class MVCSizeSettings:
+    """Of `mamtra.mvc.sizes.MVCSizes`, whose vocabulary is that of the text frontend (configs/sizes)."""
+
+    d_model: int
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    text_blocks: int
+    temporal_blocks: int
+    expressive_blocks: int
+    d_voice: int
+    d_style: int
+    reference: str
+    lookahead: int | None
+    decoder_width: int
+    decoder_blocks: int
+
+
+@dataclass(frozen=True)
+class MVCBatchSettings:
+    """Of `data.mvc_batches.MVCDataModule`."""
+
+    batch_s: float
+    joined: float
+
+
+@dataclass(frozen=True)
+class MVCSettings(TaskSettings):
+    """task=mvc."""
+
+    conditioning: str
+    sizes: MVCSizeSettings
+    text: str
+    init: Path | None
+    batch: MVCBatchSettings
+    weights: LossWeights
+    decoder: DecoderTraining
+    optimizer: OptimizerSettings
+    trainer: TrainerSettings
+    steps: int | None
+    epochs: int | None
+
+
+@dataclass(frozen=True)
+class AlignerSettings(TaskSettings):
+    """task=mvc_aligner. `width` of its encoders; `timed`: whether paths.durations has the true times of the
+    corpus, which it is then scored against and never shown."""
+
+    text: str
+    width: int
+    timed: bool
+    batch: MVCBatchSettings
+    optimizer: OptimizerSettings
+    trainer: TrainerSettings
+    steps: int | None
+    epochs: int | None
+
+
+@dataclass(frozen=True)
+class MVCGridSettings:
+    """`evaluate`: settings of evaluate.py; `mix`: rows of another code version may be in the table;
+    `baseline`: the arm that the others are compared with."""
+
+    evaluate: dict[str, Any]
+    mix: bool
+    baseline: str
+
+
+@dataclass(frozen=True)
+class MVCCellSettings(MVCSettings):
+    """task=mvc_cell."""
+
+    cell: MVCGridSettings

@@ -1,0 +1,122 @@
+"""What `train.py` can do for MambaVoiceCloning, one function per task."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+
+from data.mvc_batches import MVCDataModule
+from lightning_modules.identity import result_settings
+from lightning_modules.mvc import MVCModule
+from lightning_modules.mvc_aligner import AlignerModule
+from lightning_modules.run_folder import RunFolder
+from lightning_modules.running import train_in
+from lightning_modules.slurm import current_step
+from lightning_modules.trainer_settings import TrainingLength
+from mamtra.mvc.aligner import Aligner, AlignerSizes
+from mamtra.mvc.arms import arm_of
+from mamtra.mvc.folder import load_mvc
+from mamtra.mvc.model import MVC, build
+from mamtra.mvc.sizes import MVCSizes
+from mamtra.systems import load_text
+from settings import SettingsError
+from settings.mvc import AlignerSettings, MVCCellSettings, MVCSettings
+
+EXPORT, ALIGNER = "mvc", "aligner"
+
+
+def model_of(s: MVCSettings) -> MVC:
+    """The model of an arm, its decoder that of `init` where one is named.
+
+    Raises ValueError for an arm that is none and for a decoder of other sizes.
+    """
+    vocab = load_text(s.text, s.paths.cosyvoice2).vocab_size
+    model = build(MVCSizes(vocab=vocab, **asdict(s.sizes)), s.conditioning)
+    if s.init is not None:
+        donor = load_mvc(s.init)
+        try:
+            model.decoder.load_state_dict(donor.decoder.state_dict())
+        except RuntimeError as error:
+            raise SettingsError(f"init={s.init}: its decoder has other sizes ({error})") from error
+    return model
+
+
+def train_mvc(s: MVCSettings, own: Mapping[str, Any]) -> None:
+    """task=mvc."""
+    arm_of(s.conditioning)
+    if s.text != "phonemes":
+        raise SettingsError(f"text={s.text}: durations are of phonemes; text=phonemes")
+    if s.decoder.frozen_steps and s.init is None:
+        raise SettingsError(
+            "decoder.frozen_steps without init=<model>: a decoder as it was drawn would stay so"
+        )
+
+    def made() -> tuple[MVCModule, MVCDataModule]:
+        reads_mel = s.sizes.reference != "ge2e"
+        data = MVCDataModule(
+            s.paths.corpus, s.paths.durations, **asdict(s.batch), seed=s.seed, mel=reads_mel
+        )
+        return MVCModule(model_of(s), s.optimizer, s.weights, s.decoder), data
+
+    inputs: dict[str, Path] = {
+        "corpus": s.paths.corpus / "manifest.csv",
+        "durations": s.paths.durations,
+    }
+    if s.init is not None:
+        inputs["init"] = s.init
+    length = TrainingLength(s.seed, s.steps, s.epochs)
+    train_in(
+        RunFolder(s.run, EXPORT), made, own, inputs, s.overwrite, length=length, trainer=s.trainer
+    )
+
+
+def train_aligner(s: AlignerSettings, own: Mapping[str, Any]) -> None:
+    """task=mvc_aligner."""
+    times = s.paths.durations if s.timed else None
+
+    def made() -> tuple[AlignerModule, MVCDataModule]:
+        data = MVCDataModule(s.paths.corpus, times, **asdict(s.batch), seed=s.seed, mel=False)
+        vocab = load_text(s.text, s.paths.cosyvoice2).vocab_size
+        return AlignerModule(Aligner(AlignerSizes(vocab, s.width)), s.optimizer), data
+
+    inputs: dict[str, Path] = {"corpus": s.paths.corpus / "manifest.csv"}
+    length = TrainingLength(s.seed, s.steps, s.epochs)
+    train_in(
+        *(RunFolder(s.run, ALIGNER), made, own, inputs, s.overwrite),
+        length=length,
+        trainer=s.trainer,
+    )
+
+
+def sweep_mvc_cell(s: MVCCellSettings, own: Mapping[str, Any]) -> None:
+    """task=mvc_cell: `studies.grid` trains and evaluates it in processes of their own."""
+    # Here, because a grid is scored and so needs the [eval] extra; training alone does not.
+    from studies.grid import axes, check_version, run_cell, sweep_size
+    from studies.mvc_grid import MVCCell, mvc_stages
+    from studies.tasks_of_step import join
+
+    for name in (s.conditioning, s.cell.baseline):
+        arm_of(name)
+    job, grid = HydraConfig.get(), s.run
+    given, total = tuple(job.overrides.task), sweep_size(job.sweeper.get("params") or {}, sys.argv)
+    length = {"steps": s.steps, "epochs": s.epochs}  # another length is another cell
+    settings = result_settings({**own, "task": "mvc"}) | length
+    cell = MVCCell(s.conditioning, s.seed, axes(given), s.cell.baseline, settings)
+    todo = mvc_stages(cell, grid, given, s.cell.evaluate)
+    step = current_step()
+    if step is None or step.rank == 0:
+        check_version(grid, s.cell.mix)
+        run_cell(grid, cell, todo, total, step)
+    else:
+        join(grid / "works" / cell.work, step, todo[0].argv)
+
+
+# name of a task: (its settings, what does it), as `tasks.Task` has them
+MVC_TASKS: Mapping[str, tuple[type[Any], Callable[[Any, Mapping[str, Any]], object]]] = {
+    "mvc": (MVCSettings, train_mvc),
+    "mvc_cell": (MVCCellSettings, sweep_mvc_cell),
+    "mvc_aligner": (AlignerSettings, train_aligner),
+}

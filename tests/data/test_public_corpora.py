@@ -1,0 +1,85 @@
+"""Folders in the form of public corpora become manifests; what is missing is named."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile as sf
+
+from data.public_corpora import build
+
+
+def sound(path, rate_hz=22_050, seconds=0.5):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sf.write(path, 0.1 * np.sin(np.arange(int(rate_hz * seconds)) / 20), rate_hz)
+
+
+@pytest.fixture
+def lj(tmp_path):
+    root = tmp_path / "LJSpeech-1.1"
+    for i in range(3):
+        sound(root / "wavs" / f"LJ001-000{i}.wav")
+    lines = [
+        "LJ001-0000|Dr. 5|Doctor Five, it was.",
+        "LJ001-0001|x|In 1900 they met.",
+        "LJ001-0002|x|",
+    ]
+    (root / "metadata.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def test_ljspeech_becomes_a_manifest_of_16_khz_and_stays_when_it_is_made_again(
+    lj, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    made = build("ljspeech", lj, out)
+    table = pd.read_csv(out / "manifest.csv")
+    assert list(table.columns) == ["utterance", "split", "text", "voice", "wav", "duration_s"]
+    assert list(table["utterance"]) == ["LJ001-0000", "LJ001-0001"] and len(made) == 2
+    assert (
+        table["text"][1].startswith("in nineteen hundred")
+        and "1 left out" in capsys.readouterr().out
+    )
+    info = sf.info(out / table["wav"][0])
+    assert (info.samplerate, info.channels, info.subtype) == (16_000, 1, "PCM_16")
+    before = (out / "wavs/LJ001-0000.wav").stat().st_mtime_ns
+    again = build("ljspeech", lj, out, limit=1)
+    assert len(again) == 1 and (out / "wavs/LJ001-0000.wav").stat().st_mtime_ns == before
+    assert again["split"][0] == table["split"][0]
+
+
+def test_libritts_and_vctk(tmp_path):
+    libri = tmp_path / "LibriTTS" / "dev-clean" / "84" / "121"
+    sound(libri / "84_121_0.wav", 24_000)
+    (libri / "84_121_0.normalized.txt").write_text("Go on.\n")
+    made = build("libritts", tmp_path / "LibriTTS", tmp_path / "a", ("dev-clean",))
+    assert made.to_dict("records")[0] | {"duration_s": 0.5} == {
+        "utterance": "84_121_0",
+        "split": "valid",
+        "text": "go on.",
+        "voice": "84",
+        "wav": "wavs/84_121_0.wav",
+        "duration_s": 0.5,
+    }
+    root = tmp_path / "VCTK"
+    sound(root / "wav48_silence_trimmed" / "p225" / "p225_001_mic1.flac", 48_000)
+    (root / "txt" / "p225").mkdir(parents=True)
+    (root / "txt" / "p225" / "p225_001.txt").write_text("Please call Stella.")
+    [row] = build("vctk", root, tmp_path / "b").to_dict("records")
+    assert (row["voice"], row["split"], row["text"]) == ("p225", "test", "please call stella.")
+
+
+def test_what_is_missing_is_named(lj, tmp_path):
+    for kind, why in (("ljspeech", "keithito"), ("vctk", "datashare"), ("libritts", "openslr")):
+        with pytest.raises(FileNotFoundError, match=why):
+            build(kind, tmp_path / "nothing", tmp_path / "out", ("dev-clean",))
+    with pytest.raises(ValueError, match="valid are ljspeech"):
+        build("css10", lj, tmp_path / "out")
+    (lj / "wavs/LJ001-0001.wav").unlink()
+    with pytest.raises(FileNotFoundError, match=r"LJ001-0001\.wav is listed"):
+        build("ljspeech", lj, tmp_path / "out")
+    (lj / "metadata.csv").write_text("LJ001-0000|only two\n")
+    with pytest.raises(ValueError, match=r"metadata\.csv:1: 2 fields"):
+        build("ljspeech", lj, tmp_path / "out")
+    (lj / "metadata.csv").write_text("LJ001-0000|x|\n")
+    with pytest.raises(ValueError, match="none of 1 recordings"):
+        build("ljspeech", lj, tmp_path / "out")

@@ -1,0 +1,101 @@
+"""stage=encoder_cost: arms by name or folder, crossover lengths, one process a point."""
+
+import csv
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from eval.efficiency.encoder_cost import Point, crossover, described, encoder_cost
+from eval.efficiency.encoder_point import point
+from eval.settings import ArmSizes, EncoderCost, SystemSettings
+from eval.store.files import InputError
+
+QUIET = Console(quiet=True)
+SIZES = ArmSizes(
+    d_model=16,
+    n_heads=4,
+    n_kv_heads=2,
+    head_dim=8,
+    text_blocks=1,
+    temporal_blocks=1,
+    expressive_blocks=1,
+    d_voice=6,
+    d_style=4,
+    reference="ge2e",
+    lookahead=None,
+    decoder_width=16,
+    decoder_blocks=1,
+)
+
+
+@pytest.fixture
+def settings(tmp_path) -> EncoderCost:
+    return EncoderCost(
+        stage="encoder_cost",
+        paths={},
+        threads=1,
+        system=SystemSettings(tmp_path, {}, "fp32", False),
+        sizes=SIZES,
+        model=None,
+        models=["mvc", "attention"],
+        baseline="attention",
+        lengths=[8, 40],
+        decode_up_to=8,
+        n_steps=2,
+        vocode=False,
+        rounds=1,
+        out=tmp_path / "cost",
+    )
+
+
+def at(system: str, **seconds: float) -> list[Point]:
+    return [Point(system, int(n[1:]), s, None, None, 0, 0, 0) for n, s in seconds.items()]
+
+
+def test_crossovers_lie_between_lengths_on_logarithms():
+    base = at("attention", n10=1.0, n100=10.0, n1000=100.0)
+    mine = at("mvc", n10=2.0, n100=10.0, n1000=50.0)
+    assert crossover(base + mine, "mvc", "attention") == pytest.approx(100)
+    faster = at("mvc", n10=0.5, n100=5.0, n1000=50.0)
+    assert crossover(base + faster, "mvc", "attention") == 0
+    assert crossover(base + faster, "attention", "mvc") is None
+    mine = at("mvc", n10=2.0, n100=20.0, n1000=50.0)
+    assert crossover(base + mine, "mvc", "attention") == pytest.approx(100_000**0.5)
+
+
+def test_what_is_no_arm_is_named_with_those_that_are(settings):
+    with pytest.raises(InputError, match=r"neither a folder .*arms: mvc, gated"):
+        described(replace(settings, models=["rnn"]))
+    with pytest.raises(InputError, match="reads its target"):
+        described(replace(settings, models=["leak"]))
+    with pytest.raises(InputError, match="not both"):
+        described(replace(settings, model="mvc"))
+    with pytest.raises(InputError, match="baseline=conv: no such system"):
+        encoder_cost(replace(settings, baseline="conv"), QUIET)
+    with pytest.raises(InputError, match="at least one"):
+        encoder_cost(replace(settings, lengths=[]), QUIET)
+
+
+def test_a_point_counts_what_grows_with_the_text(settings):
+    task = {
+        **described(settings)["mvc"],
+        "system": "mvc",
+        "rounds": 1,
+        "threads": 1,
+        "codec": None,
+        "n_steps": 2,
+    }
+    short, long = (point({**task, "n_tokens": n}) for n in (8, 40))
+    assert long.flops > 3 * short.flops > 0 and short.parameters == long.parameters > 0
+    assert short.decode_s is not None and short.vocode_s is None and short.condition_s > 0
+
+
+@pytest.mark.slow  # a process for each point
+def test_the_stage_measures_every_arm_at_every_length(settings):
+    assert encoder_cost(settings, QUIET) == 0
+    rows = list(csv.DictReader((settings.out / "encoder_cost.csv").open()))
+    assert [(row["system"], row["n_tokens"]) for row in rows] == [
+        (name, n) for n in ("8", "40") for name in ("mvc", "attention")
+    ]
+    assert rows[0]["decode_s"] and not rows[-1]["decode_s"]

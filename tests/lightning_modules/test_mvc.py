@@ -1,0 +1,208 @@
+"""Training of MambaVoiceCloning: losses, every arm, the decoder's part, stopping and resuming."""
+
+import math
+
+import lightning
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch.utils.data import DataLoader
+
+from lightning_modules import mvc_losses as losses
+from lightning_modules.fit import fit
+from lightning_modules.mvc import DecoderTraining, LossWeights, MVCModule, noisy
+from lightning_modules.mvc_aligner import AlignerModule, border_errors_ms
+from lightning_modules.optim import OptimizerSettings
+from lightning_modules.run_folder import RunFolder
+from lightning_modules.trainer_settings import TrainerSettings
+from mamtra.mvc.aligner import Aligner, AlignerSizes, load_aligner
+from mamtra.mvc.arms import ARMS
+from mamtra.mvc.batch import MVCBatch
+from mamtra.mvc.folder import load_mvc
+from mamtra.mvc.model import build
+from mamtra.mvc.sizes import MVCSizes
+from mamtra.mvc.voice import Voices
+
+SIZES = MVCSizes(
+    vocab=12,
+    d_model=16,
+    n_heads=4,
+    n_kv_heads=2,
+    head_dim=8,
+    text_blocks=1,
+    temporal_blocks=1,
+    expressive_blocks=1,
+    d_voice=6,
+    d_style=4,
+    reference="ge2e",
+    lookahead=None,
+    decoder_width=16,
+    decoder_blocks=1,
+)
+WEIGHTS = LossWeights(duration=1, pitch=1, voicing=0.5, energy=0.5, mu=1, flow=1)
+DECODER = DecoderTraining(frozen_steps=0, lr_share=1.0, crop=8, duration_noise=0.0)
+OPTIMIZER = OptimizerSettings("adamw_cosine", 1e-2, (0.9, 0.98), 0.01, 1, None)
+
+
+def made_batch(seed: int = 0) -> MVCBatch:
+    generator = torch.Generator().manual_seed(seed)
+    durations = torch.tensor([[3, 4, 5, 4], [6, 4, 4, 0]])
+    n_frames = durations.sum(dim=1)
+    return MVCBatch(
+        ids=torch.tensor([[1, 2, 3, 4], [5, 6, 7, 0]]),
+        n_ids=torch.tensor([4, 3]),
+        durations=durations,
+        mel=torch.randn(2, 16, 80, generator=generator),
+        log_f0=0.1 * torch.randn(2, 16, generator=generator),
+        voiced=(torch.rand(2, 16, generator=generator) > 0.3).float(),
+        n_frames=n_frames,
+        voices=Voices(torch.eye(6)[:2]),
+        utterances=("a", "b"),
+    )
+
+
+def made_module(arm: str = "mvc", decoder: DecoderTraining = DECODER) -> MVCModule:
+    torch.manual_seed(0)
+    return MVCModule(build(SIZES, arm), OPTIMIZER, WEIGHTS, decoder)
+
+
+class Batches(lightning.LightningDataModule):
+    """One batch after the other, from the trainer's step on."""
+
+    def train_dataloader(self):
+        start = self.trainer.global_step if self.trainer else 0
+        return DataLoader([made_batch(i) for i in range(start, 20)], batch_size=None)  # type: ignore[arg-type]
+
+    def val_dataloader(self):
+        return DataLoader([made_batch(99)], batch_size=None)  # type: ignore[arg-type]
+
+    def count_steps(self, epochs, world_size, accumulate):
+        return 20 * epochs
+
+
+def settings(**changes) -> TrainerSettings:
+    given = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "nodes": 1,
+        "strategy": "auto",
+        "precision": "32-true",
+        "grad_clip": 1.0,
+        "accumulate": 1,
+        "val_every": 2,
+        "log_every": 1,
+        "checkpoint_every": 2,
+        "checkpoint_minutes": None,
+        "keep": (),
+        "nonfinite_limit": 2,
+        "export": "last",
+        "export_dtype": "fp32",
+    }
+    return TrainerSettings(**given | changes)
+
+
+def trained(module, folder, steps, name="mvc"):
+    made = RunFolder(folder, name)
+    return fit(module, Batches(), made, {"settings": {}}, steps=steps, seed=0, settings=settings())
+
+
+def test_losses_are_means_over_what_is_marked_and_zero_where_nothing_is():
+    found, wanted = torch.tensor([[1.0, 2.0, 9.0]]), torch.tensor([[0.0, 4.0, 0.0]])
+    valid = torch.tensor([[True, True, False]])
+    assert float(losses.absolute_loss(found, wanted, valid)) == 1.5
+    assert float(losses.squared_loss(found, wanted, valid)) == 2.5
+    assert float(losses.pitch_loss(found, wanted, torch.zeros(1, 3, dtype=torch.bool))) == 0
+    durations = torch.tensor([[math.e - 1, 0.0, 5.0]])
+    log = torch.tensor([[1.0, 1.0, 0.0]])
+    assert float(losses.duration_loss(log, durations, valid)) == pytest.approx(0.5)
+    bce = losses.voicing_loss(torch.zeros(1, 3), torch.tensor([[0.0, 1.0, 1.0]]), valid)
+    assert float(bce) == pytest.approx(math.log(2))
+    found = torch.full((1, 3, 2), float("nan"))
+    found[:, :2] = 1.0  # what is not marked may be anything
+    assert float(losses.squared_loss(found, torch.zeros(1, 3, 2), valid)) == 1
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_steps_on_one_batch_lower_every_arms_loss(arm):
+    module, batch = made_module(arm), made_batch()
+    optimiser = torch.optim.Adam(module.model.parameters(), 1e-2)
+    totals = []
+    for _ in range(12):
+        optimiser.zero_grad()
+        total = module.total(module.terms(batch, torch.Generator().manual_seed(1)))
+        total.backward()
+        optimiser.step()
+        totals.append(float(total))
+    assert totals[-1] < 0.85 * totals[0]
+    assert all(p.grad is not None for p in module.model.parameters())
+
+
+def test_padding_of_a_batch_changes_no_term():
+    module, batch = made_module(), made_batch()
+    terms = module.terms(batch, torch.Generator().manual_seed(1))
+    for name in ("mel", "log_f0", "voiced"):
+        getattr(batch, name)[1, 14:] = 7.0
+    after = module.terms(batch, torch.Generator().manual_seed(1))
+    for name, value in terms.items():
+        if name != "flow":  # whose noise is drawn for padding, too
+            torch.testing.assert_close(after[name], value)
+
+
+def test_noise_on_durations_keeps_every_sum_and_padding():
+    durations = torch.randint(0, 12, (50, 9))
+    durations[:, 7:] = 0
+    torch.manual_seed(0)
+    moved = noisy(durations, 0.2)
+    assert torch.equal(moved.sum(dim=1), durations.sum(dim=1)) and int(moved.min()) >= 0
+    assert not torch.equal(moved, durations) and int(moved[:, 7:].abs().sum()) == 0
+    assert torch.equal(noisy(durations, 0.0), durations)
+
+
+def test_a_frozen_decoder_stays_and_a_share_is_its_rate(tmp_path):
+    module = made_module(decoder=DecoderTraining(3, 0.1, 8, 0.0))
+    before = {name: p.clone() for name, p in module.model.named_parameters()}
+    trained(module, tmp_path / "frozen", 3)
+    moved = {n for n, p in module.model.named_parameters() if not torch.equal(p, before[n])}
+    assert moved and not [name for name in moved if name.startswith("decoder.")]
+    module = made_module(decoder=DecoderTraining(1, 0.1, 8, 0.0))
+    trained(module, tmp_path / "both", 4)
+    assert not torch.equal(module.model.decoder.inlet.weight, before["decoder.inlet.weight"])
+    optimiser = module.trainer.optimizers[0]
+    rates = {group["name"]: group["initial_lr"] for group in optimiser.param_groups}
+    assert rates["decoder decayed"] == pytest.approx(0.1 * rates["conditioning decayed"])
+
+
+class Stop(Callback):
+    """Ends the first part of a run in its third step, as Ctrl-C would."""
+
+    stopped = False
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == 2 and not self.stopped:
+            self.stopped = True
+            raise KeyboardInterrupt
+
+
+def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path, callback):
+    whole = trained(made_module(), tmp_path / "whole", 4)
+    callback(Stop())
+    # Lightning ends the process on KeyboardInterrupt.
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        trained(made_module(), tmp_path / "parts", 4)
+    assert not (tmp_path / "parts" / "mvc").exists()
+    parts = trained(made_module(), tmp_path / "parts", 4)
+    a, b = (load_mvc(folder).state_dict() for folder in (whole, parts))
+    for name, tensor in a.items():
+        torch.testing.assert_close(b[name], tensor, rtol=1e-6, atol=1e-6)
+    log = (tmp_path / "whole" / "metrics.csv").read_text().splitlines()
+    assert "val_total" in log[0] and len(log) >= 6
+
+
+def test_the_aligner_trains_and_reports_its_borders_in_ms(tmp_path):
+    torch.manual_seed(0)
+    module = AlignerModule(Aligner(AlignerSizes(12, 16)), OPTIMIZER)
+    folder = trained(module, tmp_path / "aligner", 3, "aligner")
+    assert load_aligner(folder).sizes == AlignerSizes(12, 16)
+    assert "val_border_ms" in (tmp_path / "aligner" / "metrics.csv").read_text()
+    found = border_errors_ms(torch.tensor([4, 4, 2]), torch.tensor([3, 4, 3]))
+    assert found.tolist() == [10, 10]

@@ -1,0 +1,55 @@
+"""Tiny models of every arm."""
+
+import pytest
+import torch
+
+from mamtra.mvc.model import MVC, build
+from mamtra.mvc.sizes import MVCSizes
+from mamtra.mvc.voice import Voices
+
+TINY = MVCSizes(
+    vocab=12,
+    d_model=16,
+    n_heads=4,
+    n_kv_heads=2,
+    head_dim=8,
+    text_blocks=2,
+    temporal_blocks=1,
+    expressive_blocks=2,
+    d_voice=6,
+    d_style=4,
+    reference="ge2e",
+    lookahead=None,
+    decoder_width=16,
+    decoder_blocks=2,
+)
+
+
+@pytest.fixture
+def tiny() -> MVCSizes:
+    return TINY
+
+
+@pytest.fixture
+def make():
+    """A model of an arm whose every weight is random, AdaLN's too, so that everything is at work."""
+
+    def made(arm: str, sizes: MVCSizes = TINY, seed: int = 0) -> MVC:
+        torch.manual_seed(seed)
+        model = build(sizes, arm).eval()
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if "film" in name:
+                    parameter.normal_(std=0.2)
+        return model
+
+    return made
+
+
+@pytest.fixture
+def voices() -> Voices:
+    return Voices(torch.nn.functional.normalize(torch.randn(3, 6, generator=_generator()), dim=-1))
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(5)
