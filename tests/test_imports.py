@@ -20,6 +20,7 @@ ALLOWED = {
     "lightning_modules": ("mamtra",),
     "data": ("mamtra.text", "mamtra.speech", "mamtra.lm.sequence", "mamtra.weights_file"),
     "data.teacher_generated": ("data", "mamtra"),  # a command: it lets a model speak
+    "data.pack": ("data", "mamtra.systems"),  # a command: it takes a text frontend by its name
     # store <- testset <- synthesis, scoring <- analysis <- report, listening <- stages <- studies.
     "eval": ("mamtra",),
     "eval.store": (),
