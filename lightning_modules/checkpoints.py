@@ -11,15 +11,12 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
-from lightning_modules.callbacks import ends_step
+from lightning_modules.steps import ends_step
 from lightning_modules.stopping import Interrupted, StopRequest
-from mamtra.lm.checkpoint import save_lm
-from mamtra.lm.speech_lm import SpeechLM
 
 
 class RunCheckpoint(Checkpoint):
-    """Saves `folder`/last.ckpt (whole training state) and `folder`/best (weights, by `monitor`,
-    lower is better).
+    """Saves `folder`/last.ckpt (whole training state) and `best` (weights, by `monitor`, lower is better).
 
     last.ckpt is replaced atomically every `every_steps` steps, every `every_minutes` minutes, at
     the last step, and on one of `stopping.STOP_SIGNALS`, which then raises Interrupted at the end of
@@ -28,9 +25,10 @@ class RunCheckpoint(Checkpoint):
     """
 
     def __init__(
-        self, folder: Path, every_steps: int | None, every_minutes: float | None, monitor: str
+        self, best: Path, every_steps: int | None, every_minutes: float | None, monitor: str
     ):
-        self.folder, self.every_steps, self.monitor = folder, every_steps, monitor
+        self.folder, self.every_steps, self.monitor = best.parent, every_steps, monitor
+        self.best_path = best
         self.every_s = math.inf if every_minutes is None else 60 * every_minutes
         self._saved_step = -1
         self.best = {"value": math.inf, "step": 0}
@@ -80,7 +78,7 @@ class RunCheckpoint(Checkpoint):
         if value < self.best["value"]:
             self.best = {"value": value, "step": trainer.global_step}
             if trainer.is_global_zero:
-                save_lm(self.folder / "best", pl_module.model, dict(self.best))
+                pl_module.save_model(self.best_path, dict(self.best), "fp32")
         self._save_if_asked(trainer)
 
     def _save_if_asked(self, trainer) -> None:
@@ -110,9 +108,9 @@ class RunCheckpoint(Checkpoint):
 
 
 class KeptSteps(Callback):
-    """Calls `save` with the step and the model after each of `steps`, in the first process."""
+    """Calls `save` with the step after each of `steps`, in the first process."""
 
-    def __init__(self, steps: Collection[int], save: Callable[[int, SpeechLM], object]):
+    def __init__(self, steps: Collection[int], save: Callable[[int], object]):
         self.steps, self._save = steps, save
 
     def on_train_start(self, trainer, pl_module) -> None:
@@ -123,32 +121,4 @@ class KeptSteps(Callback):
     def on_train_batch_end(self, trainer, pl_module: Any, outputs, batch, batch_idx) -> None:
         here = trainer.global_step in self.steps and ends_step(trainer, batch_idx)
         if here and trainer.is_global_zero:
-            self._save(trainer.global_step, pl_module.model)
-
-
-class SaveWhenStopped(Callback):
-    """Saves the training state as `path` at the end of the step in which a signal of `stopping` arrives.
-
-    Raises Interrupted then. For runs whose checkpoints somebody else saves at intervals.
-    """
-
-    def __init__(self, path: Path):
-        self.path, self._stop = path, StopRequest()
-
-    def on_train_start(self, trainer, pl_module) -> None:
-        self._stop.start()
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        if self._stop.number is None:
-            return
-        partial_path = self.path.with_suffix(".partial")
-        trainer.save_checkpoint(partial_path)
-        os.replace(partial_path, self.path)
-        step = trainer.global_step
-        raise Interrupted(f"stopped after step {step}; saved {self.path}", self._stop.number)
-
-    def teardown(self, trainer, pl_module, stage) -> None:
-        self._stop.end()
-
-    def on_exception(self, trainer, pl_module, exception) -> None:
-        self._stop.end()
+            self._save(trainer.global_step)

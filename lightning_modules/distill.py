@@ -177,9 +177,7 @@ class DistillModule(LanguageModelModule):
             terms, n = {"loss": loss, "on_policy": loss}, int((said.targets != IGNORE).sum())
         else:
             terms, n = self.losses(batch)
-        nothing = torch.tensor(math.nan, device=self.device)
-        names = [name for name in self.metric_names if not name.startswith("val_")]
-        self.log_dict({name: terms.get(name, nothing).detach() for name in names}, batch_size=n)
+        self.log_training(terms, n)
         return terms["loss"]
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:

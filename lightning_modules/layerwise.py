@@ -76,7 +76,7 @@ class LayerwiseModule(LanguageModelModule):
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
         loss = self.layer_losses(batch).mean()
-        self.log("loss", loss.detach(), batch_size=batch.n_tokens)
+        self.log_training({"loss": loss}, batch.n_tokens)
         return loss
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
