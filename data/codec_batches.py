@@ -16,8 +16,10 @@ from torch.utils.data import DataLoader, IterableDataset
 from data.codec_features import CodecCorpus, prepare
 from data.corpus.phoneme_times import IGNORE
 from mamtra.speech.batch import CodecBatch
-from mamtra.speech.features import F0_CENTRE_HZ, HOP, normalise
+from mamtra.speech.features import F0_CENTRE_HZ, HOP, SAMPLE_RATE_HZ, normalise
 from mamtra.text.characters import CharacterTokenizer
+
+FRAMES_PER_S = SAMPLE_RATE_HZ // HOP
 
 
 def _frames(corpus: CodecCorpus, first: int, count: int) -> tuple[torch.Tensor, ...]:
@@ -53,7 +55,7 @@ class RecordingBatches(IterableDataset[CodecBatch]):
     ) -> None:
         self.corpus = corpus
         self.rows = corpus.rows(split)
-        self.batch_frames = int(batch_s * 100)
+        self.batch_frames = int(batch_s * FRAMES_PER_S)
         self.seed, self.start_step = seed, start_step
         self.tokenizer = CharacterTokenizer()
 
@@ -168,6 +170,10 @@ class SpeechDataModule(lightning.LightningDataModule):
     def __init__(self, train: RecordingBatches | CropBatches, valid: Sequence[CodecBatch]) -> None:
         super().__init__()
         self.train, self.valid = train, list(valid)
+        if isinstance(train, CropBatches):
+            self.budget_setting, self.budget_unit = "batch.rows", 1 / train.frames
+        else:
+            self.budget_setting, self.budget_unit = "batch.batch_s", 1 / FRAMES_PER_S
 
     def count_steps(self, epochs: int, world_size: int, accumulate: int) -> int:
         """Raises ValueError: crops have no epochs."""

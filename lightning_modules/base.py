@@ -16,7 +16,13 @@ from mamtra.lm.speech_lm import SpeechLM
 
 
 class TrainingData(Protocol):
-    """A LightningDataModule that knows how long its epochs are."""
+    """A LightningDataModule that knows how long its epochs are, and which setting bounds its batches:
+    `budget_unit` of `budget_setting` are one padded position."""
+
+    @property
+    def budget_setting(self) -> str: ...
+    @property
+    def budget_unit(self) -> float: ...
 
     def count_steps(self, epochs: int, world_size: int, accumulate: int) -> int:
         """Optimiser steps of the first `epochs` epochs."""
@@ -34,6 +40,11 @@ class Batch(Protocol):
     @property
     def n_tokens(self) -> int:
         """Real positions, without padding."""
+        ...
+
+    @property
+    def n_padded(self) -> int:
+        """Positions with padding."""
         ...
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
+from lightning_modules.saving import CheckpointFiles, check_space, not_saved
 from lightning_modules.steps import ends_step
 from lightning_modules.stopping import Interrupted, StopRequest
 
@@ -58,6 +59,11 @@ class RunCheckpoint(Checkpoint):
     def on_train_start(self, trainer, pl_module) -> None:
         self._saved_at_s = time.monotonic()
         self._stop.start()
+        if self.every_steps or self.every_s < math.inf:
+            # Weights, and two moments for those that are trained; Adam's, as all optimisers here.
+            parameters = list(pl_module.parameters())
+            moments = sum(2 * p.nbytes for p in parameters if p.requires_grad)
+            check_space(self.folder, moments + sum(p.nbytes for p in parameters))
 
     def teardown(self, trainer, pl_module, stage) -> None:
         self._stop.end()
@@ -99,9 +105,13 @@ class RunCheckpoint(Checkpoint):
 
     def save(self, trainer) -> None:
         """Writes last.ckpt beside its final name and renames it: a reader sees the old or the new
-        one, whole."""
+        one, whole. Raises RunError, in all processes, where it cannot be written."""
         temporary = self.folder / "last.ckpt.partial"
+        files: Any = trainer.strategy.checkpoint_io
         trainer.save_checkpoint(temporary)
+        failure = files.failure if isinstance(files, CheckpointFiles) else None
+        if not trainer.strategy.reduce_boolean_decision(failure is None, all=True):
+            raise not_saved(self.last, trainer.global_step, failure)
         if trainer.is_global_zero:
             os.replace(temporary, self.last)
         self._saved_at_s, self._saved_step = time.monotonic(), trainer.global_step

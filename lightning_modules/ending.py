@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lightning_modules.guards import NonFiniteLossError
+from lightning_modules.memory_guard import OutOfMemoryError
 from lightning_modules.slurm import current_step, first_process, requeue
 from lightning_modules.stopping import SCHEDULER_SIGNALS, Interrupted, leaving_at_once
 
@@ -26,7 +27,7 @@ def clear_errors() -> Iterator[None]:
         sys.exit(130)
     except KeyboardInterrupt:
         sys.exit(130)
-    except (ValueError, OSError, NonFiniteLossError) as error:
+    except (ValueError, OSError, NonFiniteLossError, OutOfMemoryError) as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         sys.exit(f"error: {error}")

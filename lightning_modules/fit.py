@@ -16,18 +16,21 @@ import lightning
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.callbacks import Callback
 
-from lightning_modules.base import TrainedModule
+from lightning_modules.base import TrainedModule, TrainingData
 from lightning_modules.checkpoints import KeptSteps, RunCheckpoint
 from lightning_modules.console import say
-from lightning_modules.guards import NonFiniteGuard
+from lightning_modules.guards import NonFiniteGuard, SpikeReport
+from lightning_modules.memory_guard import MemoryGuard, is_out_of_memory
 from lightning_modules.metrics_log import MetricsLog
 from lightning_modules.ranks import cluster_environment
 from lightning_modules.run_folder import RunFolder
+from lightning_modules.saving import CheckpointFiles
 from lightning_modules.slurm import first_process
 from lightning_modules.steps import StepSeed
 from lightning_modules.trainer_settings import TrainerSettings
 from lightning_modules.watching import Watching
 
+SPIKES = "spikes.jsonl"
 PACKAGES = ("torch", "lightning", "safetensors", "numpy")
 
 
@@ -57,7 +60,7 @@ def quiet_lightning() -> None:
 
 def fit(
     module: TrainedModule,
-    datamodule: Any,
+    datamodule: TrainingData,
     run: RunFolder,
     identity: Mapping[str, Any],
     *,
@@ -73,8 +76,8 @@ def fit(
     `kept`: names of the steps whose models are exported to <run>/kept. `overwrite`: discards an earlier
     run. With 0 steps the model is exported as it was built.
     Returns what it exported. Raises RunError for a broken checkpoint or a folder in which another
-    process trains, ValueError for a module that several processes cannot train, and for `watching`,
-    NonFiniteLossError, Interrupted.
+    process trains, and where there is no room for a checkpoint, ValueError for a module that several
+    processes cannot train, and for `watching`, NonFiniteLossError, OutOfMemoryError, Interrupted.
     """
     if not module.automatic_optimization and settings.world_size * settings.accumulate > 1:
         raise ValueError(
@@ -111,9 +114,13 @@ def fit(
         def keep(step: int) -> None:
             save(run.like_export(run.kept / kept[step]), {"weights": "last", "step": step})
 
+        guard = NonFiniteGuard(settings.nonfinite_limit, run.last, run.path / "nonfinite")
+        memory = MemoryGuard(datamodule.budget_setting, datamodule.budget_unit)
         callbacks = [
             StepSeed(seed),
-            NonFiniteGuard(settings.nonfinite_limit, run.last),
+            guard,
+            memory,
+            *([SpikeReport(settings.spike, run.path / SPIKES)] if settings.spike else []),
             MetricsLog(settings.log_every, module.metric_names),
             *watching.make_callbacks(),
             KeptSteps(kept, keep),
@@ -124,13 +131,25 @@ def fit(
         device = trainer.strategy.root_device
         facts |= {"device": device.type, "precision": settings.precision, **module.runtime(device)}
         say("training: " + ", ".join(f"{name} {value}" for name, value in facts.items()))
-        trainer.fit(module, datamodule, ckpt_path=resume_path, weights_only=True)
+        try:
+            data: Any = datamodule  # a LightningDataModule, which no protocol can say
+            trainer.fit(module, data, ckpt_path=resume_path, weights_only=True)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise memory.explain(device) from error
+            raise
         if trainer.is_global_zero:
             if settings.export == "best":
                 module.restore_model(run.best)
-            about = {"weights": settings.export, "monitor": module.monitor, **checkpoint.best}
+            about: dict[str, Any] = {
+                "weights": settings.export,
+                "monitor": module.monitor,
+                **checkpoint.best,
+            }
             if trainer.global_step < steps:  # one of the run's callbacks ended it
                 about["ended_at"] = trainer.global_step
+            if guard.total:
+                about["nonfinite_steps"] = guard.total
             lengths = run.lengths()
             save(run.export, about | ({"lengths": lengths} if len(lengths) > 1 else {}))
     return run.export
@@ -165,7 +184,7 @@ def _trainer(
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "default_root_dir": run.checkpoints,  # where no hpc_ckpt file of another program lies
-        "plugins": [environment],
+        "plugins": [environment, CheckpointFiles()],
         "callbacks": callbacks,
     }
     return lightning.Trainer(**(own | settings.arguments))

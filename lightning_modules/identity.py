@@ -5,8 +5,8 @@ from typing import Any
 
 # How a run is watched, saved, divided over machines, and fitted into memory.
 FREE_OF_TRAINER = {
-    *("accelerator", "devices", "nodes", "strategy", "accumulate"),
-    *("log_every", "checkpoint_every", "checkpoint_minutes", "keep", "nonfinite_limit"),
+    *("accelerator", "devices", "nodes", "strategy", "accumulate", "global_tokens"),
+    *("log_every", "checkpoint_every", "checkpoint_minutes", "keep", "nonfinite_limit", "spike"),
 }
 FREE = {"memory", "logger", "profiler"}  # rounding alone, and who watches
 # Of Lightning's own arguments: how a run is watched and how fast it is.
@@ -31,6 +31,9 @@ def result_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     training = kept.get("training")
     if isinstance(training, Mapping) and training.get("freeze_tokenizer") is False:  # came later
         kept["training"] = {k: v for k, v in training.items() if k != "freeze_tokenizer"}
+    objective = kept.get("objective")
+    if isinstance(objective, Mapping) and not objective.get("more"):  # there was none before
+        kept["objective"] = {name: value for name, value in objective.items() if name != "more"}
     trainer = kept.get("trainer")
     if isinstance(trainer, Mapping):
         own = {name: value for name, value in trainer.items() if name not in FREE_OF_TRAINER}

@@ -76,10 +76,14 @@ class TrainerSettings:
     log_every: int
     checkpoint_every: int | None
     checkpoint_minutes: float | None
+    global_tokens: (
+        int | None
+    )  # padded positions of a step, over all ranks, that optimizer.lr is for
     keep: tuple[
         int, ...
     ]  # steps, or epochs where the length is in epochs, whose models are exported too
     nonfinite_limit: int
+    spike: float | None  # deviations above the usual loss that are reported
     export: str  # "best" (by validation) or "last"
     export_dtype: str
     arguments: dict[str, Any]  # more of `lightning.Trainer`: +trainer.<name>=<value>
@@ -97,6 +101,24 @@ class TrainerSettings:
     def world_size(self) -> int:
         """Ranks of all machines together."""
         return self.devices * self.nodes
+
+
+def check_global_batch(trainer: TrainerSettings, max_tokens: int, lr: float) -> str:
+    """What a step sees and the rate it moves by, in words. Raises ValueError when the recipe states another
+    batch: a learning rate is for a batch, and here it is never scaled on its own."""
+    ways = trainer.world_size * trainer.accumulate
+    found, stated = max_tokens * ways, trainer.global_tokens
+    if stated is not None and stated != found:
+        advice = f"trainer.global_tokens={found} states it, with an optimizer.lr for it"
+        if stated % (max_tokens * trainer.world_size) == 0:
+            fits = stated // (max_tokens * trainer.world_size)
+            advice = f"trainer.accumulate={fits} keeps it; or {advice}"
+        raise ValueError(
+            f"optimizer.lr={lr:g} is for {stated} positions a step, and batch.max_tokens={max_tokens} on "
+            f"{trainer.world_size} device(s) with trainer.accumulate={trainer.accumulate} "
+            f"makes {found}: {advice}"
+        )
+    return f"a step: up to {found} positions ({max_tokens} x {ways}), learning rate {lr:g}"
 
 
 @dataclass(frozen=True)

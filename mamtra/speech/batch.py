@@ -29,3 +29,8 @@ class CodecBatch:
     def n_tokens(self) -> int:
         """Speech tokens of the valid frames."""
         return int(self.mask.sum()) // FRAMES_PER_TOKEN
+
+    @property
+    def n_padded(self) -> int:
+        """Frames with padding: what memory grows with."""
+        return self.mask.numel()
