@@ -8,6 +8,7 @@ from lightning_modules.distill import Objective
 from lightning_modules.optim import OptimizerSettings
 from lightning_modules.rollouts import OnPolicy
 from lightning_modules.trainer_settings import TrainerSettings
+from mamtra.backbone.layer_plan import PLACEMENTS
 from mamtra.backbone.sizes import BackboneSizes
 
 
@@ -130,6 +131,10 @@ class StudentSettings(ModelSettings):
     init: str
     window: WindowSettings
     transfer: TransferSettings
+
+    def __post_init__(self) -> None:
+        if self.placement not in PLACEMENTS:
+            raise ValueError(f"placement={self.placement}: valid are {', '.join(PLACEMENTS)}")
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ FULL = {
     "embedding": "last_hidden",
     "direction": "forward",
     "alpha": 0.1,
+    "more": {},
 }
 
 
@@ -269,3 +270,8 @@ def test_windows_change_the_students_loss(tiny_lm, optimizer, batch):
         module = DistillModule(tiny_lm(seed=0), student, Objective(**FULL), optimizer)
         made.append(module.losses(batch)[0]["logits"].item())
     assert abs(made[0]) < 1e-6 < made[1]
+
+
+def test_a_loss_that_nobody_wrote_is_named():
+    with pytest.raises(ValueError, match=r"objective\.more: unknown loss 'x'; valid: "):
+        Objective(**{**FULL, "more": {"x": 1.0}})
