@@ -21,7 +21,11 @@ from lightning_modules.run_folder import RunFolder
 from lightning_modules.running import train_in
 from lightning_modules.slurm import current_step
 from lightning_modules.teacher import TeacherModule
-from lightning_modules.trainer_settings import TrainingLength, with_arguments
+from lightning_modules.trainer_settings import (
+    TrainingLength,
+    check_global_batch,
+    with_arguments,
+)
 from lightning_modules.watching import Watching
 from mamtra.backbone.layer_plan import (
     ATTENTION,
@@ -169,6 +173,7 @@ def train_model(
     """Trains what `build` makes; exports it as <run>/<name>. `more`: what it reads besides tokens."""
     length = TrainingLength(s.seed, s.steps, s.epochs)
     inputs, folder = {"tokens": s.paths.tokens, **more}, RunFolder(s.run, name)
+    say(check_global_batch(s.trainer, s.batch.max_tokens, s.optimizer.lr))
     watching = Watching(s.logger, s.callbacks, s.profiler)
     options = {"length": length, "trainer": s.trainer, "watching": watching}
     train_in(folder, build, own, inputs, s.overwrite, **options)
