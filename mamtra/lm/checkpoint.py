@@ -99,7 +99,11 @@ def read_description(folder: str | Path) -> dict[str, Any]:
         description = json.loads(path.read_text())
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file, so this is not a model folder") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+    ) as error:  # no UTF-8, no JSON, a number of 5,000 digits
         raise CheckpointError(f"{path}: not readable as JSON ({error})") from None
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a model description of format {FORMAT}")
@@ -128,7 +132,8 @@ def _build(path: Path, description: dict[str, Any]) -> SpeechLM:
             description["text_vocab"],
             description["speech_vocab"],
         )
-    except (TypeError, ValueError) as error:
+    # A layer of -1 rows, of 0 heads, of 10 to the 30th: what torch says of it depends on where it is.
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
         raise CheckpointError(f"{path}: {error}") from None
 
 
