@@ -13,9 +13,13 @@ STUDENT := runs/mini_distill_demo/1to1-blockbeg-calibrated/student
 # Settings for the page, such as PLAY='models={a: runs/a/student}'.
 PLAY ?=
 
+# Settings for `make chaos`; examples of each test of `make fuzz`.
+CHAOS ?=
+EXAMPLES ?= 2000
+
 DRY := runs/dryrun_cosyvoice2
 
-.PHONY: demo play test test-slow test-numerics check clean grid tables bench check-data dryrun-cosyvoice2
+.PHONY: demo play test test-slow test-numerics check clean grid tables bench chaos fuzz check-data dryrun-cosyvoice2
 .DELETE_ON_ERROR:
 
 ## Distils a student from the shipped teacher, speaks and scores held-out sentences; ends with the table.
@@ -68,6 +72,14 @@ test-slow: $(VENV)/.installed
 test-numerics: $(VENV)/.installed
 	$(BIN)/python -m pytest -m "not slow" tests/mamtra tests/lightning_modules tests/data tests/eval/metrics \
 	    tests/eval/test_pipeline.py tests/test_assets.py
+
+## kill -9 at random moments, full disks, two runners: counts of faults and of what survived. CHAOS='kills=10 stages=train'
+chaos: $(VENV)/.installed
+	$(BIN)/python -m tools.chaos out=runs/chaos-$$(date +%s) $(CHAOS)
+
+## Random files and overrides for every parser: make fuzz EXAMPLES=100000
+fuzz: $(VENV)/.installed
+	MAMTRA_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/test_fuzz.py
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
