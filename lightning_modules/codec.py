@@ -61,8 +61,8 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 class CodecModule(AdversarialModule):
-    """Tokenizer and decoder; beside the network it exports the recognisers of letters (`recogniser.safetensors`)
-    and, with a `phone_weight`, of phonemes.
+    """Tokenizer and decoder; beside the network it exports what hears letters in its codes
+    (`recogniser.safetensors`) and, with a `phone_weight`, phonemes.
 
     The codes are taught what was said by CTC on the letters (`ctc_weight`), by the phoneme of every frame
     (`phone_weight`, for `n_phones` of them), or both; the network behind a weight of 0 stays untrained.

@@ -7,7 +7,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("mamtra", "lightning_modules", "data", "eval", "studies")
-TOP = ("train", "evaluate", "tasks", "speech_tasks", "importance", "settings")  # which no package may import
+TOP = (
+    "train",
+    "evaluate",
+    "tasks",
+    "speech_tasks",
+    "importance",
+    "settings",
+)  # which no package may import
 # What a module may import of this project: the longest prefix that matches its name decides.
 # Importing within that prefix is always allowed.
 ALLOWED = {
