@@ -109,11 +109,25 @@ def open_store(folder: Path) -> Store:
         about = json.loads(path.read_text())
         known, sizes = about["format"], about["bytes"]
         splits = {name: (int(a), int(b)) for name, (a, b) in about["splits"].items()}
-        rows, _ = int(about["rows"]), (about["codes"], about["voices"], about["probe"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        rows, _ = int(about["rows"]), about["codes"]
+        texts = [(str(text), [int(i) for i in ids]) for text, ids in about["probe"]]
+        whole = sizes.keys() == about["sha256"].keys() and len(texts) <= PROBES
+        whole &= all(isinstance(n, int) for n in sizes.values())
+        whole &= isinstance(about["voices"], list)
+        whole &= all(isinstance(name, str) for name in about["voices"])
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise ValueError(f"{path} is damaged: {type(error).__name__} {error}") from error
-    if not isinstance(sizes, dict) or not all(isinstance(n, int) for n in sizes.values()):
-        raise ValueError(f"{path} is damaged: bytes says no sizes of files")
+    if not whole:
+        raise ValueError(
+            f"{path} is damaged: its files, hashes, voices or texts are not what they were"
+        )
     if known != FORMAT:
         raise ValueError(f"{path} is of format {known}, this version reads {FORMAT}")
     if not all(0 <= first < last <= rows for first, last in splits.values()):
@@ -136,7 +150,7 @@ def open_store(folder: Path) -> Store:
     for name, count in {**counts, "voices": rows, "lengths": rows}.items():
         if len(arrays[name]) != count:
             raise ValueError(f"{folder / name}.bin has {len(arrays[name])} rows of {count}")
-    return Store(folder, {**about, "splits": splits}, arrays)
+    return Store(folder, {**about, "splits": splits, "probe": texts}, arrays)
 
 
 def check_store(folder: Path) -> None:
