@@ -15,12 +15,16 @@ PLAY ?=
 # Folder of the open corpus that `make demo-mvc` trains on a slice of.
 MVC_CORPUS ?= corpus_open
 
+# Settings for `make chaos`; examples of each test of `make fuzz`.
+CHAOS ?=
+EXAMPLES ?= 2000
+
 DRY := runs/dryrun_cosyvoice2
 MVC_DRY := runs/dryrun_mvc
 # Two steps of the paper's size on a CPU.
 MVC_SHORT = trainer=cpu paths.runs=$(MVC_DRY) epochs=null steps=2 batch.batch_s=10 trainer.val_every=2
 
-.PHONY: demo demo-mvc play test test-slow test-numerics check clean grid tables bench check-data dryrun-cosyvoice2 dryrun-mvc
+.PHONY: demo demo-mvc play test test-slow test-numerics check clean grid tables bench chaos fuzz check-data dryrun-cosyvoice2 dryrun-mvc
 .DELETE_ON_ERROR:
 
 ## Distils a student from the shipped teacher, speaks and scores held-out sentences; ends with the table.
@@ -100,6 +104,14 @@ test-slow: $(VENV)/.installed
 test-numerics: $(VENV)/.installed
 	$(BIN)/python -m pytest -m "not slow" tests/mamtra tests/lightning_modules tests/data tests/eval/metrics \
 	    tests/eval/test_pipeline.py tests/test_assets.py
+
+## kill -9 at random moments, full disks, two runners: counts of faults and of what survived. CHAOS='kills=10 stages=train'
+chaos: $(VENV)/.installed
+	$(BIN)/python -m tools.chaos out=runs/chaos-$$(date +%s) $(CHAOS)
+
+## Random files and overrides for every parser: make fuzz EXAMPLES=100000
+fuzz: $(VENV)/.installed
+	MAMTRA_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/test_fuzz.py
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

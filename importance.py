@@ -26,9 +26,10 @@ from eval.synthesis.build import build_systems, name_systems
 from eval.synthesis.synthesize import synthesize
 from eval.testset import read_meta
 from lightning_modules.distill import DistillModule
+from lightning_modules.ending import clear_errors
 from lightning_modules.fit import software
 from lightning_modules.run_folder import RunFolder
-from lightning_modules.running import clear_errors, train_in
+from lightning_modules.running import train_in
 from lightning_modules.trainer_settings import TrainingLength
 from mamtra.lm.checkpoint import load_lm, model_sha256, save_lm
 from mamtra.lm.speech_lm import SpeechLM

@@ -1,24 +1,19 @@
 """What `train.py` can do, one function per task: builds from typed settings and runs."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from hydra.core.hydra_config import HydraConfig
-from lightning import seed_everything
 from lightning.pytorch.utilities import rank_zero_only
 
-from data.codec_batches import codec_batches, vocoder_batches
 from data.datamodule import TokenDataModule
 from lightning_modules.alignment import embed_codes_as_letters
 from lightning_modules.base import LanguageModelModule
 from lightning_modules.console import say
 from lightning_modules.distill import DistillModule
-from lightning_modules.fit import software
-from lightning_modules.fit_codec import fit_codec, fit_vocoder
 from lightning_modules.identity import result_settings
 from lightning_modules.layerwise import LayerwiseModule
 from lightning_modules.precision import with_precision
@@ -26,7 +21,12 @@ from lightning_modules.run_folder import RunFolder
 from lightning_modules.running import train_in
 from lightning_modules.slurm import current_step
 from lightning_modules.teacher import TeacherModule
-from lightning_modules.trainer_settings import TrainingLength
+from lightning_modules.trainer_settings import (
+    TrainingLength,
+    check_global_batch,
+    with_arguments,
+)
+from lightning_modules.watching import Watching
 from mamtra.backbone.layer_plan import (
     ATTENTION,
     MEASURED,
@@ -57,6 +57,7 @@ from settings.training import (
     TeacherSettings,
     VocoderSettings,
 )
+from speech_tasks import train_codec, train_vocoder
 from tasks_mvc import MVC_TASKS
 
 Run = tuple[LanguageModelModule, TokenDataModule]
@@ -150,13 +151,17 @@ def layerwise(s: StudentSettings) -> Run:
 
 
 # Settings that came after runs which can still be resumed, at the values that those runs had.
-LATER: Mapping[str, Any] = {"mixer": "mamba", "window": {"size": 32, "start": None}}
+LATER: Mapping[str, Any] = {
+    "mixer": "mamba",
+    "window": {"size": 32, "start": None},
+    "callbacks": {},
+}
 
 
 def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that make one run another; where files lie is not among them, nor what an explicit
     plan overrules."""
-    hidden = {"paths", "run", "overwrite", "cell"}
+    hidden = {"paths", "run", "overwrite", "cell", "logger", "profiler"}
     if plain.get("plan"):
         hidden |= {"ratio", "placement", "mixer"}
     hidden |= {key for key, before in LATER.items() if plain.get(key) == before}
@@ -169,7 +174,10 @@ def train_model(
     """Trains what `build` makes; exports it as <run>/<name>. `more`: what it reads besides tokens."""
     length = TrainingLength(s.seed, s.steps, s.epochs)
     inputs, folder = {"tokens": s.paths.tokens, **more}, RunFolder(s.run, name)
-    train_in(folder, build, own, inputs, s.overwrite, length=length, trainer=s.trainer)
+    say(check_global_batch(s.trainer, s.batch.max_tokens, s.optimizer.lr))
+    watching = Watching(s.logger, s.callbacks, s.profiler)
+    options = {"length": length, "trainer": s.trainer, "watching": watching}
+    train_in(folder, build, own, inputs, s.overwrite, **options)
 
 
 def read_by_student(s: StudentSettings) -> dict[str, Path]:
@@ -202,39 +210,6 @@ def continue_teacher(s: DistillSettings, own: Mapping[str, Any]) -> None:
             f"task=continue trains the teacher itself on: ratio=1to0, not {s.plan or s.ratio}"
         )
     train_student(s, own)
-
-
-@contextmanager
-def claimed(s: TaskSettings, own: Mapping[str, Any], name: str) -> Iterator[Path]:
-    """The run folder of a task that reads recordings and has a training loop of its own, held meanwhile."""
-    seed_everything(s.seed, verbose=False)
-    run = RunFolder(s.run, name)
-    overwrite = s.overwrite and not run.claimed_before()
-    identity = run.check(own, {"corpus": s.paths.corpus / "manifest.csv"}, overwrite)
-    with run.lock():
-        run.claim(identity, discard=overwrite)
-        yield run.path
-
-
-def train_codec(s: CodecSettings, own: Mapping[str, Any]) -> None:
-    """task=codec."""
-    with claimed(s, own, "network.safetensors") as folder:
-        batches = codec_batches(s.paths.corpus, s.batch.batch_s, s.seed)
-        fit_codec(folder, *batches, network=s.codec.network, **asdict(s.training))
-
-
-def train_vocoder(s: VocoderSettings, own: Mapping[str, Any]) -> None:
-    """task=vocoder."""
-    with claimed(s, own, "vocoder.safetensors") as folder:
-        crops = vocoder_batches(s.paths.corpus, s.batch.rows, s.batch.frames, s.seed)
-        fit_vocoder(
-            folder,
-            crops,
-            **asdict(s.codec),
-            **asdict(s.training),
-            codec_weights=s.paths.codec_weights,
-            provenance={"settings": own} | software(),
-        )
 
 
 def sweep_cell(s: CellSettings, own: Mapping[str, Any]) -> None:
@@ -291,7 +266,7 @@ TASKS: Mapping[str, Task[Any]] = {
 
 def run(plain: dict[str, Any]) -> None:
     """What a resolved configuration asks for. Raises SettingsError, and what the task raises."""
-    plain = with_precision(plain)
+    plain = with_arguments(with_precision(plain))
     if "text" in plain:  # decided here, because it is part of a run's identity
         plain["text"] = text_name(plain["text"], Path(plain["paths"]["assets"]))
     if plain["task"] not in TASKS:

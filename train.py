@@ -9,7 +9,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from lightning_modules.running import clear_errors
+from lightning_modules.ending import clear_errors
 from settings import plain_settings
 from tasks import run
 

@@ -4,18 +4,22 @@ Shapes: B batch, F frames at 100 Hz (a multiple of 4), M mel bands, n = F * HOP 
 """
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
+import lightning
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from data.codec_features import CodecCorpus, prepare
 from data.corpus.phoneme_times import IGNORE
 from mamtra.speech.batch import CodecBatch
-from mamtra.speech.features import F0_CENTRE_HZ, HOP, normalise
+from mamtra.speech.features import F0_CENTRE_HZ, HOP, SAMPLE_RATE_HZ, normalise
 from mamtra.text.characters import CharacterTokenizer
+
+FRAMES_PER_S = SAMPLE_RATE_HZ // HOP
 
 
 def frames_of(corpus: CodecCorpus, first: int, count: int) -> tuple[torch.Tensor, ...]:
@@ -51,7 +55,7 @@ class RecordingBatches(IterableDataset[CodecBatch]):
     ) -> None:
         self.corpus = corpus
         self.rows = corpus.rows(split)
-        self.batch_frames = int(batch_s * 100)
+        self.batch_frames = int(batch_s * FRAMES_PER_S)
         self.seed, self.start_step = seed, start_step
         self.tokenizer = CharacterTokenizer()
 
@@ -102,6 +106,7 @@ class RecordingBatches(IterableDataset[CodecBatch]):
             text=pad_sequence(texts, batch_first=True),
             text_lengths=torch.tensor([len(t) for t in texts]),
             phones=phones,
+            utterances=tuple(rows["utterance"]),
         )
 
 
@@ -120,6 +125,11 @@ class CropBatches(IterableDataset[CodecBatch]):
         self.corpus = corpus
         table = corpus.rows(split)
         self.table = table[table["n_frames"] >= frames].reset_index(drop=True)
+        if not len(self.table):
+            raise ValueError(
+                f"no recording in split {split!r} has batch.frames={frames} frames; the longest of "
+                f"{len(table)} has {table['n_frames'].max() if len(table) else 0}"
+            )
         self.rows, self.frames = rows, frames
         self.seed, self.start_step = seed, start_step
 
@@ -130,7 +140,8 @@ class CropBatches(IterableDataset[CodecBatch]):
         """The batch of `step`, from (seed, step) alone."""
         rng = np.random.default_rng((self.seed, step))
         parts, waves, voices = [], [], []
-        for row in self.table.iloc[rng.integers(0, len(self.table), self.rows)].itertuples():
+        rows = self.table.iloc[rng.integers(0, len(self.table), self.rows)]
+        for row in rows.itertuples():
             # Crops start on token borders, so that a codec can code them as they are.
             start = 4 * int(rng.integers(0, (row.n_frames - self.frames) // 4 + 1))
             parts.append(frames_of(self.corpus, row.first_frame + start, self.frames))
@@ -149,19 +160,48 @@ class CropBatches(IterableDataset[CodecBatch]):
             text=torch.zeros(self.rows, 1, dtype=torch.long),
             text_lengths=torch.zeros(self.rows, dtype=torch.long),
             wave=torch.stack(waves),
+            utterances=tuple(rows["utterance"]),
         )
 
 
-def codec_batches(
-    corpus: Path, batch_s: float, seed: int, n_valid: int = 6
-) -> tuple[RecordingBatches, list[CodecBatch]]:
-    """Training stream and fixed validation batches of the corpus in a folder."""
+class SpeechDataModule(lightning.LightningDataModule):
+    """An endless training stream that continues at the trainer's step, and fixed batches to validate on."""
+
+    def __init__(self, train: RecordingBatches | CropBatches, valid: Sequence[CodecBatch]) -> None:
+        super().__init__()
+        self.train, self.valid = train, list(valid)
+        if isinstance(train, CropBatches):
+            self.budget_setting, self.budget_unit = "batch.rows", 1 / train.frames
+        else:
+            self.budget_setting, self.budget_unit = "batch.batch_s", 1 / FRAMES_PER_S
+
+    def count_steps(self, epochs: int, world_size: int, accumulate: int) -> int:
+        """Raises ValueError: crops have no epochs."""
+        raise ValueError("codec and vocoder are trained for steps=, not for epochs=")
+
+    def train_dataloader(self) -> DataLoader:
+        if self.trainer is not None:
+            self.train.start_step = self.trainer.global_step
+        return DataLoader(self.train, batch_size=None)
+
+    def val_dataloader(self) -> DataLoader:
+        # A list is a dataset with indices, whatever its type says.
+        return DataLoader(self.valid, batch_size=None)  # type: ignore[arg-type]
+
+
+def codec_batches(corpus: Path, batch_s: float, seed: int, n_valid: int = 6) -> SpeechDataModule:
+    """Whole recordings of the corpus in a folder."""
     features = prepare(corpus)
     valid = RecordingBatches(features, "valid", batch_s, seed)
     fixed = [valid.batch(rows, draws) for rows, draws in valid.epoch(0)[:n_valid]]
-    return RecordingBatches(features, "train", batch_s, seed), fixed
+    return SpeechDataModule(RecordingBatches(features, "train", batch_s, seed), fixed)
 
 
-def vocoder_batches(corpus: Path, rows: int, frames: int, seed: int) -> CropBatches:
-    """Training stream of the corpus in a folder."""
-    return CropBatches(prepare(corpus), "train", rows, frames, seed)
+def vocoder_batches(
+    corpus: Path, rows: int, frames: int, seed: int, n_valid: int = 6
+) -> SpeechDataModule:
+    """Crops of the corpus in a folder."""
+    features = prepare(corpus)
+    valid = CropBatches(features, "valid", rows, frames, seed)
+    fixed = [valid.batch(step) for step in range(n_valid)]
+    return SpeechDataModule(CropBatches(features, "train", rows, frames, seed), fixed)

@@ -1,12 +1,12 @@
 """Lightning data module over the token table: token-budget batches for training, fixed ones for
 validation."""
 
-import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -42,7 +42,7 @@ class SequenceDataset(Dataset):
         text_ids = torch.cat([self.table.text_ids[i] for i in members])
         speech_ids = torch.cat([self.table.speech_ids[i] for i in members])
         name = "+".join(self.table.utterances[i] for i in members)
-        n_prompt = len(speech_ids) - len(self.table.speech_ids[members[-1]])
+        n_prompt = len(speech_ids) - self.table.speech_ids.length(members[-1])
         if streams:
             return build_bistream(text_ids, speech_ids, self.speech_vocab), None, n_prompt, name
         sequence = build_sequence(text_ids, speech_ids, self.speech_vocab)
@@ -51,7 +51,7 @@ class SequenceDataset(Dataset):
     def _aligned(self, members: Members) -> Tensor | None:
         if self.table.alignments is None:
             return None
-        lengths = [len(self.table.text_ids[i]) for i in members]
+        lengths = [self.table.text_ids.length(i) for i in members]
         starts = [sum(lengths[:n]) for n in range(len(members))]
         rows = zip(members, starts, strict=True)
         joined = torch.cat([self.table.alignments[i] + start for i, start in rows])
@@ -71,7 +71,7 @@ def collate_uncounted(items: Sequence[tuple]) -> SequenceBatch:
 
 
 class TokenDataModule(lightning.LightningDataModule):
-    """Reads `tokens_path` once and serves splits "train" and "valid" as `SequenceBatch`es.
+    """Reads `tokens_path`, a parquet table or a store, once; serves "train" and "valid" as `SequenceBatch`es.
 
     `train_paths`: the tables whose split "train" is trained on, when it is not that of `tokens_path`;
     validation is the same whatever is trained on.
@@ -80,6 +80,8 @@ class TokenDataModule(lightning.LightningDataModule):
     The training loader is endless and starts at the trainer's step count, so a resumed run continues
     where it stopped. Validation pairs utterances once, from `seed`, and is the same at every step.
     """
+
+    budget_setting, budget_unit = "batch.max_tokens", 1.0
 
     def __init__(
         self,
@@ -112,7 +114,7 @@ class TokenDataModule(lightning.LightningDataModule):
     def count_steps(self, epochs: int, world_size: int, accumulate: int) -> int:
         """Optimiser steps of the first `epochs` epochs."""
         sampler = self._sampler(0, world_size, 0, accumulate)
-        return sum(len(sampler.epoch_batches(epoch)) for epoch in range(epochs)) // accumulate
+        return sum(len(sampler.plan(epoch).steps) for epoch in range(epochs))
 
     def train_dataloader(self) -> DataLoader:
         trainer = self.trainer
@@ -139,14 +141,16 @@ class TokenDataModule(lightning.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        rng = random.Random(self.seed)
+        rng = np.random.default_rng(self.seed)
         sequences = pair_utterances(self.valid_table, self.pair_probability, self.max_tokens, rng)
-        lengths = [self.valid_table.sequence_lengths(members) for members in sequences]
-        batches = pack_batches(sequences, lengths, self.max_tokens, rng)
+        lengths = sequences.lengths(self.valid_table)
+        order, starts = pack_batches(lengths, self.max_tokens, rng)
         rank, world = (
             (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         )
-        whole = [[(members, False) for members in batch] for batch in batches[rank::world]]
+        # Which sequences share a batch, and so the padding, is the same for any number of ranks.
+        own = [order[starts[n] : starts[n + 1]] for n in range(rank, len(starts) - 1, world)]
+        whole = [[(sequences[int(row)], False) for row in rows] for rows in own]
         if whole:
             return self._loader(self.valid_table, whole)
         # All ranks have to take part in a validation: this one gets a sequence that counts for nothing.

@@ -206,6 +206,8 @@ class MVCDataModule(lightning.LightningDataModule):
     """Splits "train" and "valid" of `<corpus>` with the durations of one file. `mel`: voices come with the mel
     of a reference, for models that read it. Validation is the same at every step and has no joined rows."""
 
+    budget_setting, budget_unit = "batch.batch_s", 1 / FRAMES_PER_S
+
     def __init__(
         self,
         corpus: Path,

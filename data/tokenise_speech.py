@@ -1,11 +1,13 @@
 """LibriTTS -> CosyVoice 2's speech tokens, in the form that students train on.
 
 python -m data.tokenise_speech root=<LibriTTS> model=<CosyVoice2-0.5B> out=<folder>
-    [subsets=train-clean-100,dev-clean] [device=cuda:0] [shard=0/1] [batch_seconds=240] [onnx=false]
+    [subsets=train-clean-100,dev-clean] [device=cuda:0] [shard=0/1] [batch_seconds=240] [readers=4]
+    [onnx=false]
 
-One process per GPU, each with its own `shard=i/n`. Parts are written as the work goes and never redone; whoever
-finds every utterance accounted for writes <out>/tokens.parquet and <out>/report.json (counts, hours, what was
-dropped and why). onnx=true runs upstream's own ONNX file, one recording at a time on the CPU: slow and exact.
+One process per GPU, each with its own `shard=i/n`; `readers` threads read and resample what comes next while
+the network is busy. Parts are written as the work goes and never redone; whoever finds every utterance
+accounted for writes <out>/tokens.parquet and <out>/report.json (counts, hours, what was dropped and why).
+onnx=true runs upstream's own ONNX file, one recording at a time on the CPU: slow and exact.
 """
 
 import json
@@ -13,8 +15,9 @@ import os
 import re
 import socket
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,6 +38,7 @@ MIN_SECONDS = (
 )
 CLIPPED_SHARE = 0.001  # of samples at full scale: kept, but counted
 BATCHES_PER_PART = 20
+AHEAD = 2  # batches in memory besides the one that is encoded
 COLUMNS = ["utterance", "split", "text", "voice", "tokens"]
 ROW_COLUMNS = (*COLUMNS, "subset", "seconds", "note")
 DEFAULTS = {
@@ -42,6 +46,7 @@ DEFAULTS = {
     "device": "cpu",
     "shard": "0/1",
     "batch_seconds": "240",
+    "readers": "4",
     "onnx": "false",
 }
 
@@ -58,6 +63,10 @@ class Audio:
 
     seconds: float
     reason: str | None = None
+
+
+# An utterance, what can be seen of its file, its waveform and a note, as `read` gives them.
+Heard = tuple[Utterance, Audio, torch.Tensor | None, str | None]
 
 
 def look_at(utterance: Utterance) -> Audio:
@@ -114,6 +123,7 @@ def tokenise(
     out: Path,
     shard: tuple[int, int] = (0, 1),
     batch_seconds: float = 240.0,
+    readers: int = 4,
 ) -> None:
     """Tokenise this shard's utterances that no part accounts for yet."""
     index, n_shards = shard
@@ -123,17 +133,36 @@ def tokenise(
     rows = [_row(u, a, None, a.reason) for u, a in zip(mine, seen, strict=True) if a.reason]
     kept = [(u, a) for u, a in zip(mine, seen, strict=True) if not a.reason]
     todo = list(batches([audio.seconds for _, audio in kept], batch_seconds))
-    for number, batch in enumerate(track(todo, f"tokenising {len(kept)} recordings"), start=1):
-        rows += _encode([kept[i] for i in batch], tokenizer)
-        if number % BATCHES_PER_PART == 0:
-            _write_part(out, rows)
-            rows = []
+    with ThreadPoolExecutor(readers) as pool:
+        waiting = read_ahead(pool, ([kept[i] for i in batch] for batch in todo))
+        bar = track(waiting, f"tokenising {len(kept)} recordings", total=len(todo))
+        for number, batch in enumerate(bar, start=1):
+            rows += _encode(batch, tokenizer)
+            if number % BATCHES_PER_PART == 0:
+                _write_part(out, rows)
+                rows = []
     _write_part(out, rows)
 
 
-def _encode(batch: Sequence[tuple[Utterance, Audio]], tokenizer: SpeechTokenizer) -> list[dict]:
+def read_ahead(
+    pool: Executor, batches: Iterable[Sequence[tuple[Utterance, Audio]]]
+) -> Iterator[list[Heard]]:
+    """The recordings of each batch, while those of the next `AHEAD` batches are being read."""
+    waiting: deque[list[tuple[Utterance, Audio, Future]]] = deque()
+
+    def first() -> list[Heard]:
+        return [(u, a, *future.result()) for u, a, future in waiting.popleft()]
+
+    for batch in batches:
+        waiting.append([(u, a, pool.submit(read, u.wav)) for u, a in batch])
+        if len(waiting) > AHEAD:
+            yield first()
+    while waiting:
+        yield first()
+
+
+def _encode(read_all: Sequence[Heard], tokenizer: SpeechTokenizer) -> list[dict]:
     """Rows of one batch; what turns out to be unusable is a row with its reason."""
-    read_all = [(u, a, *read(u.wav)) for u, a in batch]
     rows = [_row(u, a, None, note) for u, a, wave, note in read_all if wave is None]
     good = [(u, a, wave, note) for u, a, wave, note in read_all if wave is not None]
     codes = tokenizer.encode([wave for _, _, wave, _ in good]) if good else []
@@ -251,7 +280,8 @@ def main() -> None:
         sys.exit(f"error: {where} holds tokens made with {known}, not {way}: choose another out=")
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.write_text(way + "\n")
-    tokenise(wanted, s3, where, shard, float(given["batch_seconds"]))
+    how = {"batch_seconds": float(given["batch_seconds"]), "readers": int(given["readers"])}
+    tokenise(wanted, s3, where, shard, **how)
     finish(wanted, where)
 
 

@@ -28,6 +28,7 @@ import soundfile
 from eval.store.files import InputError
 
 MAX_SHOWN_FAULTS = 20
+LONGEST_ID = 200  # bytes; with what stages append it has to fit into 255
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,8 @@ def _check_utterance_id(utterance: str) -> None:
         raise InputError(
             f"utterance id {utterance!r} contains a path; it must be a plain file name"
         )
+    if len(utterance.encode()) > LONGEST_ID:
+        raise InputError(f"utterance id {utterance[:20]!r}... is longer than a file name may be")
     if not utterance.isprintable():
         raise InputError(f"utterance id {utterance!r} contains a control character")
 
@@ -213,9 +216,9 @@ def _prompt_faults(items: Sequence[Item], path: Path) -> list[str]:
 
 
 def _wav_fault(path: Path) -> str | None:
-    if not path.is_file():
-        return "no such file"
     try:
+        if not path.is_file():
+            return "no such file"
         wave, _ = soundfile.read(path, dtype="float32")
     except (soundfile.LibsndfileError, OSError) as error:
         return f"not readable as audio ({error})"

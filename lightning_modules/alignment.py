@@ -8,7 +8,7 @@ in each of a few layers to look at the letter that the next token speaks. As in 
 B batch, T time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -29,11 +29,11 @@ class AlignedTexts(Protocol):
     """What a token table (`data.tokens.TokenTable`) says of each utterance."""
 
     @property
-    def text_ids(self) -> tuple[Tensor, ...]: ...
+    def text_ids(self) -> Iterable[Tensor]: ...
     @property
-    def speech_ids(self) -> tuple[Tensor, ...]: ...
+    def speech_ids(self) -> Iterable[Tensor]: ...
     @property
-    def alignments(self) -> tuple[Tensor, ...] | None: ...
+    def alignments(self) -> Iterable[Tensor] | None: ...
 
 
 @torch.no_grad()

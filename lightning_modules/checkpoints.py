@@ -10,15 +10,14 @@ from signal import SIGTERM
 from typing import Any
 
 from lightning.pytorch.callbacks import Callback, Checkpoint
-from torch import nn
 
-from lightning_modules.callbacks import ends_step
+from lightning_modules.saving import CheckpointFiles, check_space, not_saved
+from lightning_modules.steps import ends_step
 from lightning_modules.stopping import Interrupted, StopRequest
 
 
 class RunCheckpoint(Checkpoint):
-    """Saves `folder`/last.ckpt (whole training state) and `folder`/best (weights, by `monitor`,
-    lower is better).
+    """Saves `folder`/last.ckpt (whole training state) and `best` (weights, by `monitor`, lower is better).
 
     last.ckpt is replaced atomically every `every_steps` steps, every `every_minutes` minutes, at
     the last step, and on one of `stopping.STOP_SIGNALS`, which then raises Interrupted at the end of
@@ -27,9 +26,10 @@ class RunCheckpoint(Checkpoint):
     """
 
     def __init__(
-        self, folder: Path, every_steps: int | None, every_minutes: float | None, monitor: str
+        self, best: Path, every_steps: int | None, every_minutes: float | None, monitor: str
     ):
-        self.folder, self.every_steps, self.monitor = folder, every_steps, monitor
+        self.folder, self.every_steps, self.monitor = best.parent, every_steps, monitor
+        self.best_path = best
         self.every_s = math.inf if every_minutes is None else 60 * every_minutes
         self._saved_step = -1
         self.best = {"value": math.inf, "step": 0}
@@ -59,6 +59,11 @@ class RunCheckpoint(Checkpoint):
     def on_train_start(self, trainer, pl_module) -> None:
         self._saved_at_s = time.monotonic()
         self._stop.start()
+        if self.every_steps or self.every_s < math.inf:
+            # Weights, and two moments for those that are trained; Adam's, as all optimisers here.
+            parameters = list(pl_module.parameters())
+            moments = sum(2 * p.nbytes for p in parameters if p.requires_grad)
+            check_space(self.folder, moments + sum(p.nbytes for p in parameters))
 
     def teardown(self, trainer, pl_module, stage) -> None:
         self._stop.end()
@@ -79,7 +84,7 @@ class RunCheckpoint(Checkpoint):
         if value < self.best["value"]:
             self.best = {"value": value, "step": trainer.global_step}
             if trainer.is_global_zero:
-                pl_module.save_model(self.folder / "best", pl_module.model, dict(self.best))
+                pl_module.save_model(self.best_path, dict(self.best), "fp32")
         self._save_if_asked(trainer)
 
     def _save_if_asked(self, trainer) -> None:
@@ -100,18 +105,22 @@ class RunCheckpoint(Checkpoint):
 
     def save(self, trainer) -> None:
         """Writes last.ckpt beside its final name and renames it: a reader sees the old or the new
-        one, whole."""
+        one, whole. Raises RunError, in all processes, where it cannot be written."""
         temporary = self.folder / "last.ckpt.partial"
+        files: Any = trainer.strategy.checkpoint_io
         trainer.save_checkpoint(temporary)
+        failure = files.failure if isinstance(files, CheckpointFiles) else None
+        if not trainer.strategy.reduce_boolean_decision(failure is None, all=True):
+            raise not_saved(self.last, trainer.global_step, failure)
         if trainer.is_global_zero:
             os.replace(temporary, self.last)
         self._saved_at_s, self._saved_step = time.monotonic(), trainer.global_step
 
 
 class KeptSteps(Callback):
-    """Calls `save` with the step and the model after each of `steps`, in the first process."""
+    """Calls `save` with the step after each of `steps`, in the first process."""
 
-    def __init__(self, steps: Collection[int], save: Callable[[int, nn.Module], object]):
+    def __init__(self, steps: Collection[int], save: Callable[[int], object]):
         self.steps, self._save = steps, save
 
     def on_train_start(self, trainer, pl_module) -> None:
@@ -122,32 +131,4 @@ class KeptSteps(Callback):
     def on_train_batch_end(self, trainer, pl_module: Any, outputs, batch, batch_idx) -> None:
         here = trainer.global_step in self.steps and ends_step(trainer, batch_idx)
         if here and trainer.is_global_zero:
-            self._save(trainer.global_step, pl_module.model)
-
-
-class SaveWhenStopped(Callback):
-    """Saves the training state as `path` at the end of the step in which a signal of `stopping` arrives.
-
-    Raises Interrupted then. For runs whose checkpoints somebody else saves at intervals.
-    """
-
-    def __init__(self, path: Path):
-        self.path, self._stop = path, StopRequest()
-
-    def on_train_start(self, trainer, pl_module) -> None:
-        self._stop.start()
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        if self._stop.number is None:
-            return
-        partial_path = self.path.with_suffix(".partial")
-        trainer.save_checkpoint(partial_path)
-        os.replace(partial_path, self.path)
-        step = trainer.global_step
-        raise Interrupted(f"stopped after step {step}; saved {self.path}", self._stop.number)
-
-    def teardown(self, trainer, pl_module, stage) -> None:
-        self._stop.end()
-
-    def on_exception(self, trainer, pl_module, exception) -> None:
-        self._stop.end()
+            self._save(trainer.global_step)

@@ -8,12 +8,15 @@ Shapes: B batch, F frames at 100 Hz, T = F/4 tokens, M mel bands, C FSQ channels
 """
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from torch.nn import functional as F
 
+from lightning_modules.adversarial import AdversarialModule, save_network
+from lightning_modules.codec_start import PHONE_RECOGNISER
 from lightning_modules.discriminator import MelDiscriminator
 from mamtra.speech.batch import CodecBatch
 from mamtra.speech.codec import FRAMES_PER_TOKEN, CodecNetwork
@@ -57,8 +60,9 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return (values * mask).sum() / mask.expand_as(values).sum().clamp_min(1.0)
 
 
-class CodecModule(L.LightningModule):
-    """Glue: two optimisers, the discriminator from step `adversarial_from` on.
+class CodecModule(AdversarialModule):
+    """Tokenizer and decoder; beside the network it exports what hears letters in its codes
+    (`recogniser.safetensors`) and, with a `phone_weight`, phonemes.
 
     The codes are taught what was said by CTC on the letters (`ctc_weight`), by the phoneme of every frame
     (`phone_weight`, for `n_phones` of them), or both; the network behind a weight of 0 stays untrained.
@@ -70,7 +74,7 @@ class CodecModule(L.LightningModule):
         network: CodecNetwork,
         vocab_size: int,
         lr: float,
-        max_steps: int,
+        steps: int,
         adversarial_from: int,
         ctc_weight: float,
         phone_weight: float = 0.0,
@@ -79,9 +83,9 @@ class CodecModule(L.LightningModule):
         consistency_weight: float = 0.2,
         adversarial_weight: float = 0.05,
         feature_weight: float = 0.5,
+        grad_clip: float = 1.0,
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
+        super().__init__(lr, steps, adversarial_from, grad_clip)
         self.network = network
         n_codes = len(network.tokenizer.fsq.levels)
         self.recogniser = Recogniser(n_codes, vocab_size)
@@ -89,10 +93,20 @@ class CodecModule(L.LightningModule):
         self.discriminator = MelDiscriminator()
         self.blank = vocab_size
         self.freeze_tokenizer = freeze_tokenizer
-        self.lr, self.max_steps, self.adversarial_from = lr, max_steps, adversarial_from
         self.ctc_weight, self.phone_weight = ctc_weight, phone_weight
         self.consistency_weight = consistency_weight
         self.adversarial_weight, self.feature_weight = adversarial_weight, feature_weight
+        heard = [*(["ctc"] if ctc_weight else []), *(["phone"] if phone_weight else [])]
+        heard = [] if freeze_tokenizer else heard
+        both = ("loss", "mel", "pitch", "voicing", *heard)
+        errors = ("val_phone_error",) if "phone" in heard else ()
+        train = (
+            *(() if freeze_tokenizer else ("consistency",)),
+            "adversarial",
+            "features",
+            "critic",
+        )
+        self.metric_names = (*both, *train, *(f"val_{name}" for name in both), *errors)
 
     def configure_optimizers(self):
         if self.freeze_tokenizer:
@@ -101,12 +115,14 @@ class CodecModule(L.LightningModule):
             codec = [*self.network.parameters(), *self.recogniser.parameters()]
             if self.phone_recogniser is not None:
                 codec += self.phone_recogniser.parameters()
-        generator = torch.optim.AdamW(codec, lr=self.lr, betas=(0.9, 0.98), weight_decay=0.01)
-        critic = torch.optim.AdamW(self.discriminator.parameters(), lr=3e-4, betas=(0.5, 0.9))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            generator, self.lr, total_steps=self.max_steps + 1, pct_start=0.05
-        )
-        return [generator, critic], [schedule]
+        return self.optimizers_of(codec, self.discriminator, betas=(0.9, 0.98), weight_decay=0.01)
+
+    def save_model(self, path: Path, provenance: Mapping[str, Any], dtype: str) -> None:
+        save_network(path.with_name(f"recogniser{path.suffix}"), self.recogniser, provenance, dtype)
+        if self.phone_recogniser is not None:
+            beside = path.with_name(PHONE_RECOGNISER)
+            save_network(beside, self.phone_recogniser, provenance, dtype)
+        super().save_model(path, provenance, dtype)
 
     def losses(self, batch: CodecBatch) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """Loss terms (masked means) and the predicted mels (B, F, M)."""
@@ -173,10 +189,8 @@ class CodecModule(L.LightningModule):
         stretched = stretch_frequency(batch.mel.repeat(2, 1, 1), (MAX_LOG_STRETCH * draws).exp())
         return self.network.tokenizer(stretched, batch.mask.repeat(2, 1)).chunk(2)
 
-    def training_step(self, batch: CodecBatch, batch_index: int) -> None:
-        optimizers: Any = self.optimizers()  # the two of `configure_optimizers`
-        generator, critic = optimizers
-        terms, mel = self.losses(batch)
+    def _weighted(self, terms: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The loss without what the discriminator says."""
         loss = terms["mel"] + terms["pitch"] + 0.2 * terms["voicing"]
         for name, weight in (
             ("ctc", self.ctc_weight),
@@ -185,32 +199,29 @@ class CodecModule(L.LightningModule):
         ):
             if name in terms:
                 loss = loss + weight * terms[name]
+        return loss
+
+    def training_step(self, batch: CodecBatch, batch_index: int) -> None:
+        terms, mel = self.losses(batch)
+        loss = self._weighted(terms)
         if self.global_step >= self.adversarial_from:
             fake = mel * batch.mask.unsqueeze(-1)
             real_score, _ = self.discriminator(batch.mel)
             fake_score, _ = self.discriminator(fake.detach())
-            critic_loss = (real_score - 1).square().mean() + fake_score.square().mean()
-            critic.zero_grad()
-            self.manual_backward(critic_loss)
-            # Not through Lightning's wrapper, whose step counter is the trainer's.
-            critic.optimizer.step()
+            terms["critic"] = (real_score - 1).square().mean() + fake_score.square().mean()
+            self.judge(terms["critic"])
             with torch.no_grad():
                 _, real_features = self.discriminator(batch.mel)
             score, features = self.discriminator(fake)
             match = sum((a - b).abs().mean() for a, b in zip(features, real_features, strict=True))
             terms["adversarial"] = (score - 1).square().mean()
             terms["features"] = torch.as_tensor(match)
-            terms["critic"] = critic_loss.detach()
             loss = loss + self.adversarial_weight * terms["adversarial"]
             loss = loss + self.feature_weight * terms["features"]
-        generator.zero_grad()
-        self.manual_backward(loss)
-        self.clip_gradients(generator, gradient_clip_val=1.0, gradient_clip_algorithm="norm")
-        generator.step()
-        schedule: Any = self.lr_schedulers()
-        schedule.step()
-        self.log_dict({f"train/{k}": v.detach() for k, v in terms.items()})
+        self.learn(loss)
+        self.log_training({**terms, "loss": loss}, len(batch.mel))
 
     def validation_step(self, batch: CodecBatch, batch_index: int) -> None:
         terms, _ = self.losses(batch)
-        self.log_dict({f"valid/{k}": v for k, v in terms.items()}, batch_size=len(batch.mel))
+        terms["loss"] = self._weighted(terms)
+        self.log_validation({f"val_{k}": v for k, v in terms.items()}, len(batch.mel))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.base import LanguageModelModule
+from lightning_modules.losses import LOSSES, Compared
 from lightning_modules.objectives import embedding_loss, logit_losses
 from lightning_modules.optim import OptimizerSettings
 from lightning_modules.rollouts import OnPolicy, speak
@@ -38,13 +39,17 @@ class Objective:
     embedding: str
     direction: str
     alpha: float
+    more: dict[str, float]  # weights of `losses.LOSSES`
 
     def __post_init__(self) -> None:
+        if unknown := self.more.keys() - LOSSES.keys():
+            known = ", ".join(LOSSES) or "none yet"
+            raise ValueError(f"objective.more: unknown loss {sorted(unknown)[0]!r}; valid: {known}")
         if self.embedding not in EMBEDDINGS:
             raise ValueError(
                 f"embedding must be one of {', '.join(EMBEDDINGS)}, not {self.embedding!r}"
             )
-        weights = (self.ce, self.logits, self.embedding_weight)
+        weights = (self.ce, self.logits, self.embedding_weight, *self.more.values())
         if min(weights) < 0 or max(weights) == 0:
             raise ValueError(f"loss weights must be >= 0 and not all 0, got {weights}")
 
@@ -90,6 +95,8 @@ class DistillModule(LanguageModelModule):
         window_start: int | None = None,
     ):
         super().__init__()
+        more = tuple(objective.more)
+        self.metric_names = (*self.metric_names, *more, *(f"val_{name}" for name in more))
         self.on_policy = on_policy if on_policy is not None and on_policy.share else None
         if self.on_policy is not None:
             self.metric_names = (*self.metric_names, "on_policy")
@@ -107,7 +114,7 @@ class DistillModule(LanguageModelModule):
     def _outside_the_loss(self) -> list[nn.Module]:
         """The student's parts that no term of the objective depends on."""
         aim, student = self.objective, self.model
-        if aim.ce or aim.logits:
+        if aim.ce or aim.logits or aim.more:
             return []
         behind = {"all_layers": [student.backbone.norm], "input_embed": [student.backbone]}
         return [student.llm_decoder, *behind.get(aim.embedding, [])]
@@ -148,7 +155,14 @@ class DistillModule(LanguageModelModule):
             self._logit_chunk,
         )
         terms["embedding"] = embedding_loss(*states)
-        weights = {"ce": aim.ce, "logits": aim.logits, "embedding": aim.embedding_weight}
+        weights = {
+            "ce": aim.ce,
+            "logits": aim.logits,
+            "embedding": aim.embedding_weight,
+            **aim.more,
+        }
+        seen = Compared(self.teacher, self.model, batch, teacher_last, last, here)
+        terms |= {name: LOSSES[name](seen) for name in aim.more}
         # A term of weight 0 is logged but kept out of the sum, so that it costs no backward pass.
         terms["loss"] = torch.stack([w * terms[n] for n, w in weights.items() if w]).sum()
         return terms, len(targets)
@@ -177,9 +191,7 @@ class DistillModule(LanguageModelModule):
             terms, n = {"loss": loss, "on_policy": loss}, int((said.targets != IGNORE).sum())
         else:
             terms, n = self.losses(batch)
-        nothing = torch.tensor(math.nan, device=self.device)
-        names = [name for name in self.metric_names if not name.startswith("val_")]
-        self.log_dict({name: terms.get(name, nothing).detach() for name in names}, batch_size=n)
+        self.log_training(terms, n)
         return terms["loss"]
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:

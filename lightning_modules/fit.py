@@ -15,18 +15,22 @@ from typing import Any
 import lightning
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.callbacks import Callback
-from torch import nn
 
-from lightning_modules.base import LanguageModelModule
-from lightning_modules.callbacks import MetricsLog, NonFiniteGuard, StepSeed
+from lightning_modules.base import TrainedModule, TrainingData
 from lightning_modules.checkpoints import KeptSteps, RunCheckpoint
 from lightning_modules.console import say
+from lightning_modules.guards import NonFiniteGuard, SpikeReport
+from lightning_modules.memory_guard import MemoryGuard, is_out_of_memory
+from lightning_modules.metrics_log import MetricsLog
 from lightning_modules.ranks import cluster_environment
 from lightning_modules.run_folder import RunFolder
+from lightning_modules.saving import CheckpointFiles
 from lightning_modules.slurm import first_process
+from lightning_modules.steps import StepSeed
 from lightning_modules.trainer_settings import TrainerSettings
-from mamtra.backbone.ssd import backend
+from lightning_modules.watching import Watching
 
+SPIKES = "spikes.jsonl"
 PACKAGES = ("torch", "lightning", "safetensors", "numpy")
 
 
@@ -55,24 +59,31 @@ def quiet_lightning() -> None:
 
 
 def fit(
-    module: LanguageModelModule,
-    datamodule: Any,
+    module: TrainedModule,
+    datamodule: TrainingData,
     run: RunFolder,
     identity: Mapping[str, Any],
     *,
     steps: int,
     seed: int,
     settings: TrainerSettings,
+    watching: Watching,
     kept: Mapping[int, str] = MappingProxyType({}),
     overwrite: bool = False,
 ) -> Path:
-    """Trains `module.model` to `steps` in `run`, from its last checkpoint if it has one.
+    """Trains `module` to `steps` in `run`, from its last checkpoint if it has one.
 
     `kept`: names of the steps whose models are exported to <run>/kept. `overwrite`: discards an earlier
     run. With 0 steps the model is exported as it was built.
-    Returns the exported folder. Raises RunError for a broken checkpoint or a folder in which another
-    process trains, NonFiniteLossError, Interrupted.
+    Returns what it exported. Raises RunError for a broken checkpoint or a folder in which another
+    process trains, and where there is no room for a checkpoint, ValueError for a module that several
+    processes cannot train, and for `watching`, NonFiniteLossError, OutOfMemoryError, Interrupted.
     """
+    if not module.automatic_optimization and settings.world_size * settings.accumulate > 1:
+        raise ValueError(
+            "trainer.devices, trainer.nodes and trainer.accumulate must be 1: "
+            f"{type(module).__name__} steps its optimisers itself"
+        )
     environment = cluster_environment(settings.devices, settings.nodes)
     first = first_process()
     with run.lock() if first else nullcontext():
@@ -81,11 +92,11 @@ def fit(
         # The other processes do not wait for the first: what it discards, they must not read.
         resume_path = None if overwrite else run.resume_path()
         every = (settings.checkpoint_every, settings.checkpoint_minutes)
-        checkpoint = RunCheckpoint(run.checkpoints, *every, module.monitor)
+        checkpoint = RunCheckpoint(run.best, *every, module.monitor)
         facts: dict[str, str] = {}
 
-        def save(folder: Path, model: nn.Module, about: Mapping[str, Any]) -> None:
-            """A model and where it comes from."""
+        def save(path: Path, about: Mapping[str, Any]) -> None:
+            """The model and where it comes from."""
             provenance = {
                 **identity,
                 "training": {"steps": steps, **about},
@@ -93,36 +104,54 @@ def fit(
                 "software": software(),
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             }
-            module.save_model(folder, model, provenance, settings.export_dtype)
+            module.save_model(path, provenance, settings.export_dtype)
 
         if steps == 0:
             if first:
-                save(run.export, module.model, {"weights": "untrained"})
+                save(run.export, {"weights": "untrained"})
             return run.export
 
-        def keep(step: int, model: nn.Module) -> None:
-            save(run.kept / kept[step], model, {"weights": "last", "step": step})
+        def keep(step: int) -> None:
+            save(run.like_export(run.kept / kept[step]), {"weights": "last", "step": step})
 
+        guard = NonFiniteGuard(settings.nonfinite_limit, run.last, run.path / "nonfinite")
+        memory = MemoryGuard(datamodule.budget_setting, datamodule.budget_unit)
         callbacks = [
             StepSeed(seed),
-            NonFiniteGuard(settings.nonfinite_limit, run.last),
-            MetricsLog(run.path / "metrics.csv", settings.log_every, module.metric_names),
+            guard,
+            memory,
+            *([SpikeReport(settings.spike, run.path / SPIKES)] if settings.spike else []),
+            MetricsLog(settings.log_every, module.metric_names),
+            *watching.make_callbacks(),
             KeptSteps(kept, keep),
             checkpoint,
         ]
-        trainer = _trainer(settings, steps, run, callbacks, environment)
+        automatic = module.automatic_optimization
+        trainer = _trainer(settings, steps, run, callbacks, environment, watching, automatic)
         device = trainer.strategy.root_device
-        facts |= {"device": device.type, "precision": settings.precision, "ssd": backend(device)}
-        say(f"training on {facts['device']}, {facts['precision']}, ssd {facts['ssd']}")
-        trainer.fit(module, datamodule, ckpt_path=resume_path, weights_only=True)
+        facts |= {"device": device.type, "precision": settings.precision, **module.runtime(device)}
+        say("training: " + ", ".join(f"{name} {value}" for name, value in facts.items()))
+        try:
+            data: Any = datamodule  # a LightningDataModule, which no protocol can say
+            trainer.fit(module, data, ckpt_path=resume_path, weights_only=True)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise memory.explain(device) from error
+            raise
         if trainer.is_global_zero:
-            export = settings.export
-            model = (
-                module.load_model(run.checkpoints / "best") if export == "best" else module.model
-            )
-            about = {"weights": export, "monitor": module.monitor, **checkpoint.best}
+            if settings.export == "best":
+                module.restore_model(run.best)
+            about: dict[str, Any] = {
+                "weights": settings.export,
+                "monitor": module.monitor,
+                **checkpoint.best,
+            }
+            if trainer.global_step < steps:  # one of the run's callbacks ended it
+                about["ended_at"] = trainer.global_step
+            if guard.total:
+                about["nonfinite_steps"] = guard.total
             lengths = run.lengths()
-            save(run.export, model, about | ({"lengths": lengths} if len(lengths) > 1 else {}))
+            save(run.export, about | ({"lengths": lengths} if len(lengths) > 1 else {}))
     return run.export
 
 
@@ -132,26 +161,30 @@ def _trainer(
     run: RunFolder,
     callbacks: list[Callback],
     environment: ClusterEnvironment,
+    watching: Watching,
+    automatic: bool,
 ) -> lightning.Trainer:
-    """Lightning's trainer; what it would do on its own is off."""
+    """Lightning's trainer; what it would do on its own is off, if `settings.arguments` do not say otherwise."""
     quiet_lightning()
-    return lightning.Trainer(
-        accelerator=settings.accelerator,
-        devices=settings.devices,
-        num_nodes=settings.nodes,
-        strategy=settings.strategy,
-        precision=settings.precision,  # type: ignore[arg-type]  # a string of the configuration
-        max_steps=steps,
-        gradient_clip_val=settings.grad_clip,
-        accumulate_grad_batches=settings.accumulate,
-        val_check_interval=settings.val_every * settings.accumulate,  # counted in batches
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=run.checkpoints,  # where no hpc_ckpt file of another program lies
-        plugins=[environment],
-        callbacks=callbacks,
-    )
+    own: dict[str, Any] = {
+        "accelerator": settings.accelerator,
+        "devices": settings.devices,
+        "num_nodes": settings.nodes,
+        "strategy": settings.strategy,
+        "precision": settings.precision,
+        "max_steps": steps,
+        "gradient_clip_val": settings.grad_clip if automatic else None,
+        "accumulate_grad_batches": settings.accumulate,
+        "val_check_interval": settings.val_every * settings.accumulate,  # counted in batches
+        "check_val_every_n_epoch": None,
+        "num_sanity_val_steps": 0,
+        "use_distributed_sampler": False,
+        "logger": watching.make_loggers() or False,
+        "profiler": watching.make_profiler(),
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "default_root_dir": run.checkpoints,  # where no hpc_ckpt file of another program lies
+        "plugins": [environment, CheckpointFiles()],
+        "callbacks": callbacks,
+    }
+    return lightning.Trainer(**(own | settings.arguments))

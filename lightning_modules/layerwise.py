@@ -2,12 +2,13 @@
 
 Layer i of the student never sees what layers before it made of the sequence, so its weights do not
 depend on the layer plan: one run of an all-Mamba student serves every plan (`init=layerwise`).
-MOHAWK's second phase (Bick et al. 2024, arXiv 2408.10189, section 3.2), per mixer.
+MOHAWK's second phase (Bick et al. 2024, arXiv 2408.10189, section 3.2), per mixer. Layers are trained one
+after the other within a step, so that memory is that of one layer, however many there are.
 
 B batch, T time, D d_model.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from lightning_modules.objectives import relative_mse
 from lightning_modules.optim import OptimizerSettings
 from mamtra.lm.sequence import SequenceBatch
 from mamtra.lm.speech_lm import SpeechLM
-from mamtra.transfer.watch import watch_mixers
+from mamtra.transfer.watch import Seen, on_mixers
 
 
 class LayerwiseModule(LanguageModelModule):
@@ -62,22 +63,43 @@ class LayerwiseModule(LanguageModelModule):
     def on_fit_start(self) -> None:
         self._teacher[0].to(self.device)
 
-    def layer_losses(self, batch: SequenceBatch) -> Tensor:
-        """Relative MSE of each converted layer, (number of converted layers,)."""
-        teacher = self._teacher[0]
-        with torch.no_grad(), watch_mixers(teacher) as seen:
+    def each_layer(self, batch: SequenceBatch, told: Callable[[int, Tensor], object]) -> None:
+        """Calls `told` with each converted layer and its relative MSE, while the teacher goes through the
+        batch: of a layer that is done nothing is held but what `told` keeps."""
+        teacher, learns = self._teacher[0], torch.is_grad_enabled()
+
+        def compare(layer: int, seen: Seen) -> None:
+            if layer in self.converted:
+                with torch.set_grad_enabled(learns):
+                    output = self._mixer(layer)(seen.x, seen.context)
+                    told(layer, relative_mse(seen.output, output, batch.mask))
+
+        with torch.no_grad(), on_mixers(teacher, compare):
             embeds = teacher.embed(batch.ids, batch.kinds)
             teacher(embeds, batch.mask, generated=batch.generated)
-        losses = []
-        for i in self.converted:
-            output = self._mixer(i)(seen[i].x, seen[i].context)
-            losses.append(relative_mse(seen[i].output, output, batch.mask))
-        return torch.stack(losses)
+
+    def layer_losses(self, batch: SequenceBatch) -> Tensor:
+        """Relative MSE of each converted layer, (number of converted layers,)."""
+        losses: dict[int, Tensor] = {}
+        self.each_layer(batch, losses.__setitem__)
+        return torch.stack([losses[i] for i in self.converted])
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
-        loss = self.layer_losses(batch).mean()
-        self.log("loss", loss.detach(), batch_size=batch.n_tokens)
-        return loss
+        """The mean over the layers. Its gradient is there already: each layer's graph is gone before the next
+        one is made, and what is returned is linear in the parameters, with these gradients as factors."""
+        losses: list[Tensor] = []
+        linear: list[Tensor] = []
+
+        def learn(layer: int, loss: Tensor) -> None:
+            parameters = [p for p in self._mixer(layer).parameters() if p.requires_grad]
+            grads = torch.autograd.grad(loss / len(self.converted), parameters)
+            linear.extend((p * g).sum() for p, g in zip(parameters, grads, strict=True))
+            losses.append(loss.detach())
+
+        self.each_layer(batch, learn)
+        loss, carrier = torch.stack(losses).mean(), torch.stack(linear).sum()
+        self.log_training({"loss": loss}, batch.n_tokens)
+        return loss + (carrier - carrier.detach())
 
     def validation_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         losses = self.layer_losses(batch)

@@ -5,6 +5,8 @@ B batch, N text tokens, F frames at 50 Hz, C = 160 stacked mel channels, K crop 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,8 +68,6 @@ class MVCModule(LanguageModelModule):
     TERMS = ("duration", "pitch", "voicing", "energy", "mu", "flow")
     metric_names = ("loss", *TERMS, "val_total", *(f"val_{name}" for name in TERMS))
     monitor = "val_total"
-    save_model = staticmethod(save_mvc)
-    load_model = staticmethod(load_mvc)
 
     def __init__(
         self,
@@ -83,6 +83,12 @@ class MVCModule(LanguageModelModule):
             weights,
             decoder,
         )
+
+    def save_model(self, path: Path, provenance: Mapping[str, Any], dtype: str) -> None:
+        save_mvc(path, self.model, provenance, dtype)
+
+    def restore_model(self, path: Path) -> None:
+        self.model.load_state_dict(load_mvc(path).state_dict())
 
     def configure_optimizers(self):
         """The decoder's rate is its share of the others'; where it comes from elsewhere, it is frozen first."""
@@ -164,8 +170,7 @@ class MVCModule(LanguageModelModule):
         self.model.decoder.requires_grad_(not frozen)
         terms = self.terms(batch)
         loss = self.total(terms)
-        values = {name: value.detach() for name, value in terms.items()} | {"loss": loss.detach()}
-        self.log_dict(values, batch_size=len(batch.ids))
+        self.log_training({**terms, "loss": loss}, len(batch.ids))
         return loss
 
     def validation_step(self, batch: MVCBatch, batch_idx: int) -> None:

@@ -1,5 +1,9 @@
 """Trains the alignment teacher, which durations come from where a corpus has no phoneme times."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -21,19 +25,23 @@ class AlignerModule(LanguageModelModule):
     model: Aligner
     metric_names = ("loss", "val_loss", "val_border_ms")
     monitor = "val_loss"
-    save_model = staticmethod(save_aligner)
-    load_model = staticmethod(load_aligner)
 
     def __init__(self, model: Aligner, optimizer: OptimizerSettings) -> None:
         super().__init__()
         self.model, self.optimizer_settings = model.train(), optimizer
+
+    def save_model(self, path: Path, provenance: Mapping[str, Any], dtype: str) -> None:
+        save_aligner(path, self.model, provenance, dtype)
+
+    def restore_model(self, path: Path) -> None:
+        self.model.load_state_dict(load_aligner(path).state_dict())
 
     def _scores(self, batch: MVCBatch) -> Tensor:
         return self.model(batch.ids, batch.n_ids, batch.mel, batch.n_frames)
 
     def training_step(self, batch: MVCBatch, batch_idx: int) -> Tensor:
         loss = forward_sum(self._scores(batch), batch.n_ids, batch.n_frames)
-        self.log("loss", loss.detach(), batch_size=len(batch.ids))
+        self.log_training({"loss": loss}, len(batch.ids))
         return loss
 
     def validation_step(self, batch: MVCBatch, batch_idx: int) -> None:
@@ -46,6 +54,6 @@ class AlignerModule(LanguageModelModule):
             path = best_path(scores[row, :t, :n].cpu().numpy())
             if int(known.sum()):
                 errors.append(border_errors_ms(torch.from_numpy(path), known))
-        border = torch.cat(errors).mean() if errors else torch.tensor(float("nan"))
+        border = {"val_border_ms": torch.cat(errors).mean()} if errors else {}
         loss = forward_sum(scores, batch.n_ids, batch.n_frames)
-        self.log_validation({"val_loss": loss, "val_border_ms": border}, len(batch.ids))
+        self.log_validation({"val_loss": loss, **border}, len(batch.ids))

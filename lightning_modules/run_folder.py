@@ -62,6 +62,14 @@ class RunFolder:
     def kept(self) -> Path:
         return self.path / "kept"
 
+    @property
+    def best(self) -> Path:
+        return self.like_export(self.checkpoints / "best")
+
+    def like_export(self, path: Path) -> Path:
+        """`path` of a model in the form of the export: a folder, or a file with its suffix."""
+        return path.with_name(path.name + Path(self.name).suffix)
+
     def check(
         self, settings: Mapping[str, Any], inputs: Mapping[str, Path], overwrite: bool
     ) -> dict[str, Any]:
@@ -117,7 +125,9 @@ class RunFolder:
             return []
         # Folders of older versions: what the settings say, or how far the run came.
         stored = self.read()
-        return stored.get("lengths") or [stored["settings"].get("steps") or self.saved_step() or 0]
+        settings = stored["settings"]
+        steps = settings.get("steps") or (settings.get("training") or {}).get("steps")
+        return stored.get("lengths") or [steps or self.saved_step() or 0]
 
     def claim(
         self, identity: Mapping[str, Any], steps: int | None = None, discard: bool = False
@@ -154,11 +164,11 @@ class RunFolder:
 
         Raises RunError when another process holds it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        _check_writable(self.path)
         holder = self.path / "lock.json"
+        who = {"host": socket.gethostname(), "process": os.getpid(), "job": current_job()}
         try:
             with FileLock(self.path / "lock", timeout=0):
-                who = {"host": socket.gethostname(), "process": os.getpid(), "job": current_job()}
                 write_json(holder, who)
                 try:
                     yield
@@ -186,6 +196,19 @@ class RunFolder:
         if not whole:
             raise RunError(f"{self.last} is not a training checkpoint; {_ADVICE}")
         return int(content["global_step"])
+
+
+def _check_writable(folder: Path) -> None:
+    """Creates `folder`. Raises RunError where nothing can be written: before a model is built."""
+    probe = folder / f"{socket.gethostname()}-{os.getpid()}.probe"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise RunError(
+            f"{folder} cannot be written ({error.strerror or error}): choose another run=... or paths.runs=..."
+        ) from error
 
 
 def _compared(description: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,9 +242,12 @@ def differences(stored: Any, new: Any, where: str = "") -> list[str]:
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file, or of all files of a folder with their names."""
+    """Hash of a file, or of all files of a folder with their names; of a token store that of its store.json,
+    which has the hashes of the others: they are too large to be read at every start."""
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
+    if (path / "store.json").is_file():
+        path = path / "store.json"
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     digest = hashlib.sha256()
     for file in files:

@@ -1,61 +1,37 @@
-"""Start, continue, prolong or reuse a training in a run folder; how a command ends."""
+"""Start, continue, prolong or reuse a training in a run folder."""
 
-import os
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning
 
-from lightning_modules.base import LanguageModelModule, TrainingData
-from lightning_modules.callbacks import NonFiniteLossError
+from lightning_modules.base import TrainedModule, TrainingData
 from lightning_modules.console import say
 from lightning_modules.fit import fit
 from lightning_modules.run_folder import RunError, RunFolder
-from lightning_modules.slurm import current_step, first_process, requeue
-from lightning_modules.stopping import SCHEDULER_SIGNALS, Interrupted, leaving_at_once
+from lightning_modules.slurm import first_process
 from lightning_modules.trainer_settings import TrainerSettings, TrainingLength
-
-
-@contextmanager
-def clear_errors() -> Iterator[None]:
-    """Ends the process with one line for what a user can act on; HYDRA_FULL_ERROR=1 shows the
-    traceback. A job that a scheduler asked to stop goes back into its queue."""
-    try:
-        with leaving_at_once():
-            yield
-    except Interrupted as stop:
-        if current_step() and stop.number in SCHEDULER_SIGNALS and not first_process():
-            sys.exit(0)  # srun would kill the first process, which has to requeue the job
-        print(f"\n{stop}")
-        again = requeue() if stop.number in SCHEDULER_SIGNALS and first_process() else None
-        print(again or "run the same command again to continue", flush=True)
-        sys.exit(130)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except (ValueError, OSError, NonFiniteLossError) as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            raise
-        sys.exit(f"error: {error}")
+from lightning_modules.watching import Watching
 
 
 def train_in(
     run: RunFolder,
-    build: Callable[[], tuple[LanguageModelModule, TrainingData]],
+    build: Callable[[], tuple[TrainedModule, TrainingData]],
     identity: Mapping[str, Any],
     inputs: Mapping[str, Path],
     overwrite: bool,
     *,
     length: TrainingLength,
     trainer: TrainerSettings,
+    watching: Watching | None = None,
 ) -> None:
     """Trains what `build` returns in `run`, or says that the run is complete.
 
-    `identity`: the settings that make this run another than others, as JSON can hold them. A run can be
-    made longer. Errors as `RunFolder.check`, `longer`, `fit`; ValueError for a `keep` beyond the end.
+    `identity`: the settings that make this run another than others, as JSON can hold them. `watching`: its
+    loggers, callbacks and profiler; None: metrics.csv alone. A run can be made longer. Errors as
+    `RunFolder.check`, `longer`, `fit`; ValueError for a `keep` beyond the end.
     """
     # A job that was requeued has discarded the run of before, and continues its own.
     overwrite = overwrite and not run.claimed_before()
@@ -85,7 +61,7 @@ def train_in(
         return _say_complete(run)
     if run.last.exists() and not overwrite and steps > run.lengths()[-1]:
         say(f"{run.path}: {steps} steps instead of {run.lengths()[-1]}")
-        if module.optimizer_settings.follows_length:
+        if module.follows_length:
             say(
                 "its learning rate follows the length: this is not the run of as many steps at once"
             )
@@ -94,6 +70,7 @@ def train_in(
         steps=steps,
         seed=length.seed,
         settings=trainer,
+        watching=watching or Watching.by_csv(run.path),
         kept=kept,
         overwrite=overwrite,
     )

@@ -67,7 +67,7 @@ class TeacherModule(LanguageModelModule):
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> Tensor:
         logits, targets = self.target_logits(batch)
         loss = cross_entropy(logits, targets, None, self.label_smoothing)
-        self.log("loss", loss.detach(), batch_size=len(targets))
+        self.log("loss", loss.detach(), batch_size=len(targets), logger=False)
         return loss + self.alignment_weight * self._alignment(batch, "alignment")
 
     def _alignment(self, batch: SequenceBatch, name: str) -> Tensor | float:
@@ -77,7 +77,7 @@ class TeacherModule(LanguageModelModule):
             raise ValueError(NO_ALIGNMENT)
         value = self.probe.loss(batch.aligned)
         if self.training:
-            self.log(name, value.detach(), batch_size=len(batch.ids))
+            self.log(name, value.detach(), batch_size=len(batch.ids), logger=False)
         else:
             self.log_validation({name: value}, len(batch.ids))
         return value

@@ -3,12 +3,10 @@
 Shapes: B batch, F frames at 100 Hz, n = F * HOP samples, K frequency bins.
 """
 
-from typing import Any
-
-import lightning as L
 import torch
 from torch.nn import functional as F
 
+from lightning_modules.adversarial import AdversarialModule
 from lightning_modules.discriminator import MelDiscriminator
 from mamtra.speech.batch import CodecBatch
 from mamtra.speech.features import log_mel, normalise
@@ -52,36 +50,39 @@ def acoustic_frames(batch: CodecBatch) -> torch.Tensor:
     return torch.cat([batch.mel, batch.log_f0.unsqueeze(-1), voicing.unsqueeze(-1)], dim=-1)
 
 
-class VocoderModule(L.LightningModule):
-    """Glue. Learns on the frames of real speech.
+class VocoderModule(AdversarialModule):
+    """Learns on the frames of real speech.
 
     The codec's own frames were tried: what they have lost, the vocoder then makes up as noise, and on
     those very frames it scores 0.6 DistillMOS lower than one that has only heard real frames.
     """
 
+    metric_names = (
+        *("loss", "spectral", "mel", "adversarial", "features", "critic"),
+        *("val_loss", "val_spectral", "val_mel"),
+    )
+
     def __init__(
         self,
         vocoder: Vocoder,
         lr: float,
-        max_steps: int,
+        steps: int,
         adversarial_from: int,
         adversarial_weight: float = 0.3,
         feature_weight: float = 2.0,
+        grad_clip: float = 1.0,
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
+        super().__init__(lr, steps, adversarial_from, grad_clip)
         self.vocoder = vocoder
         self.discriminators = torch.nn.ModuleList(MelDiscriminator(16) for _ in RESOLUTIONS)
-        self.lr, self.max_steps, self.adversarial_from = lr, max_steps, adversarial_from
         self.adversarial_weight, self.feature_weight = adversarial_weight, feature_weight
 
+    @property
+    def network(self) -> Vocoder:  # type: ignore[override]  # the name that checkpoints know is `vocoder`
+        return self.vocoder
+
     def configure_optimizers(self):
-        vocoder = torch.optim.AdamW(self.vocoder.parameters(), lr=self.lr, betas=(0.8, 0.98))
-        critic = torch.optim.AdamW(self.discriminators.parameters(), lr=3e-4, betas=(0.5, 0.9))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            vocoder, self.lr, total_steps=self.max_steps + 1, pct_start=0.05
-        )
-        return [vocoder, critic], [schedule]
+        return self.optimizers_of(self.vocoder.parameters(), self.discriminators, betas=(0.8, 0.98))
 
     def _critic_inputs(self, wave: torch.Tensor) -> list[torch.Tensor]:
         """One (B, frames, K) log spectrogram per discriminator."""
@@ -89,27 +90,31 @@ class VocoderModule(L.LightningModule):
             (stft_magnitude(wave, w, hop).log() / 3 + 1).transpose(1, 2) for w, hop in RESOLUTIONS
         ]
 
-    def training_step(self, batch: CodecBatch, batch_index: int) -> None:
-        optimizers: Any = self.optimizers()  # the two of `configure_optimizers`
-        optimiser, critic = optimizers
+    def losses(
+        self, batch: CodecBatch, noise_seed: int
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Loss terms without the critic's, and the wave (B, n) that was made."""
         assert batch.wave is not None
-        # From the step, so that a resumed run hears the noise of one that was not stopped.
-        steps = torch.Generator().manual_seed(self.global_step)
+        steps = torch.Generator().manual_seed(noise_seed)
         noise = torch.randn(batch.wave.shape, generator=steps).to(batch.wave)
         wave = self.vocoder(acoustic_frames(batch), noise)
         terms = {"spectral": spectral_loss(wave, batch.wave)}
         terms["mel"] = (normalise(log_mel(wave)) - normalise(log_mel(batch.wave))).abs().mean()
-        loss = terms["spectral"] + terms["mel"]
+        terms["loss"] = terms["spectral"] + terms["mel"]
+        return terms, wave
+
+    def training_step(self, batch: CodecBatch, batch_index: int) -> None:
+        # From the step, so that a resumed run hears the noise of one that was not stopped.
+        terms, wave = self.losses(batch, self.global_step)
+        loss = terms["loss"]
         if self.global_step >= self.adversarial_from:
+            assert batch.wave is not None
             real, fake = self._critic_inputs(batch.wave), self._critic_inputs(wave)
             critic_loss = wave.new_zeros(())
             for judge, r, f in zip(self.discriminators, real, fake, strict=True):
                 critic_loss = critic_loss + (judge(r)[0] - 1).square().mean()
                 critic_loss = critic_loss + judge(f.detach())[0].square().mean()
-            critic.zero_grad()
-            self.manual_backward(critic_loss)
-            # Not through Lightning's wrapper, whose step counter is the trainer's.
-            critic.optimizer.step()
+            self.judge(critic_loss)
             adversarial, match = wave.new_zeros(()), wave.new_zeros(())
             for judge, r, f in zip(self.discriminators, real, fake, strict=True):
                 with torch.no_grad():
@@ -118,12 +123,11 @@ class VocoderModule(L.LightningModule):
                 adversarial = adversarial + (score - 1).square().mean() / len(RESOLUTIONS)
                 for a, b in zip(found, wanted, strict=True):
                     match = match + F.l1_loss(a, b) / len(RESOLUTIONS) / len(found)
-            terms |= {"adversarial": adversarial, "features": match, "critic": critic_loss.detach()}
+            terms |= {"adversarial": adversarial, "features": match, "critic": critic_loss}
             loss = loss + self.adversarial_weight * adversarial + self.feature_weight * match
-        optimiser.zero_grad()
-        self.manual_backward(loss)
-        self.clip_gradients(optimiser, gradient_clip_val=1.0, gradient_clip_algorithm="norm")
-        optimiser.step()
-        schedule: Any = self.lr_schedulers()
-        schedule.step()
-        self.log_dict({f"train/{k}": v.detach() for k, v in terms.items()})
+        self.learn(loss)
+        self.log_training({**terms, "loss": loss}, len(batch.mel))
+
+    def validation_step(self, batch: CodecBatch, batch_index: int) -> None:
+        terms, _ = self.losses(batch, noise_seed=batch_index)
+        self.log_validation({f"val_{k}": v for k, v in terms.items()}, len(batch.mel))

@@ -91,7 +91,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
         description = json.loads(path.read_text())
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file, so this is not a model folder") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    # No UTF-8, no JSON, a number of 5,000 digits, lists in lists in lists.
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not readable as JSON ({error})") from None
     return description if isinstance(description, dict) else {}
 

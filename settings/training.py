@@ -8,6 +8,7 @@ from lightning_modules.distill import Objective
 from lightning_modules.optim import OptimizerSettings
 from lightning_modules.rollouts import OnPolicy
 from lightning_modules.trainer_settings import TrainerSettings
+from mamtra.backbone.layer_plan import PLACEMENTS
 from mamtra.backbone.sizes import BackboneSizes
 
 
@@ -50,6 +51,10 @@ class TaskSettings:
     seed: int
     overwrite: bool
     paths: Paths
+    trainer: TrainerSettings
+    logger: dict[str, dict[str, Any]]
+    callbacks: dict[str, dict[str, Any]]
+    profiler: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,6 @@ class ModelSettings(TaskSettings):
     text: str | None  # null: of the codec in paths.assets
     batch: BatchSettings
     optimizer: OptimizerSettings
-    trainer: TrainerSettings
     steps: int | None
     epochs: int | None
 
@@ -129,6 +133,10 @@ class StudentSettings(ModelSettings):
     window: WindowSettings
     transfer: TransferSettings
 
+    def __post_init__(self) -> None:
+        if self.placement not in PLACEMENTS:
+            raise ValueError(f"placement={self.placement}: valid are {', '.join(PLACEMENTS)}")
+
 
 @dataclass(frozen=True)
 class MemorySettings:
@@ -197,26 +205,23 @@ class VocoderBatchSettings:
 
 @dataclass(frozen=True)
 class SpeechTraining:
-    """What both of `lightning_modules.fit_codec` have. `init`: weights to start from."""
+    """What codec and vocoder have. `init`: weights to start from."""
 
-    steps: int
     lr: float
     adversarial_from: int
-    precision: str
-    accelerator: str
-    init: str | None
+    init: Path | None
 
 
 @dataclass(frozen=True)
 class VocoderTraining(SpeechTraining):
-    """Of `lightning_modules.fit_codec.fit_vocoder`. `text`: what models made for the codec read."""
+    """Of `lightning_modules.vocoder`. `text`: what models made for the codec read."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class CodecTraining(SpeechTraining):
-    """Of `lightning_modules.fit_codec.fit_codec`."""
+    """Of `lightning_modules.codec`."""
 
     ctc_weight: float
     phone_weight: float
@@ -225,18 +230,24 @@ class CodecTraining(SpeechTraining):
 
 
 @dataclass(frozen=True)
-class CodecSettings(TaskSettings):
+class SpeechSettings(TaskSettings):
+    """What both have."""
+
+    steps: int
+    codec: NetworkSettings
+
+
+@dataclass(frozen=True)
+class CodecSettings(SpeechSettings):
     """task=codec."""
 
-    codec: NetworkSettings
     batch: CodecBatchSettings
     training: CodecTraining
 
 
 @dataclass(frozen=True)
-class VocoderSettings(TaskSettings):
+class VocoderSettings(SpeechSettings):
     """task=vocoder."""
 
-    codec: NetworkSettings
     batch: VocoderBatchSettings
     training: VocoderTraining

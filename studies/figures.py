@@ -60,7 +60,7 @@ def ce_wer_scatter(
     names, ratios = placements_in(cells), ratios_in(cells)
     for name in names:
         # A placement has one colour in every figure, whatever else is drawn.
-        colour = COLOURS[PLACEMENTS.index(name)]
+        colour = COLOURS[PLACEMENTS.index(name) % len(COLOURS)]
         for ratio in ratios:
             some = cells[(cells["placement"] == name) & (cells["ratio"] == ratio)]
             axes.scatter(some[ce], 100 * some[wer], color=colour, marker=MARKERS[ratio], s=28)

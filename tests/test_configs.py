@@ -59,7 +59,6 @@ def resolved(*overrides: str) -> dict:
 
 def test_the_groups_offer_exactly_what_the_code_knows():
     assert options("ratio") == sorted(ratio.replace(":", "to") for ratio in RATIOS)
-    assert options("placement") == sorted(PLACEMENTS)
     assert options("init") == sorted(INITS)
     assert options("conditioning") == sorted(ARMS)
     tables = get_args(get_args(get_type_hints(DataSettings)["tables"])[0])
@@ -145,7 +144,7 @@ def check_cell(experiment: str, ratio: str, placement: str, init: str) -> str:
 
 @pytest.mark.parametrize("ratio", options("ratio"))
 def test_every_cell_composes_to_a_plan_and_its_own_folder(ratio):
-    cells = itertools.product(options("placement"), options("init"))
+    cells = itertools.product(PLACEMENTS, options("init"))
     folders = [check_cell("mini_distill", ratio, *cell) for cell in cells]
     assert len(set(folders)) == len(PLACEMENTS) * len(INITS)
 
@@ -153,7 +152,7 @@ def test_every_cell_composes_to_a_plan_and_its_own_folder(ratio):
 @pytest.mark.parametrize("experiment", DISTILLATIONS)
 def test_other_distillations_take_every_option_too(experiment):
     # The groups do not depend on each other, so each option once is enough here.
-    for cell in itertools.zip_longest(options("ratio"), options("placement"), options("init")):
+    for cell in itertools.zip_longest(options("ratio"), PLACEMENTS, options("init")):
         check_cell(experiment, *(c or d for c, d in zip(cell, DEFAULT_CELL, strict=True)))
 
 
@@ -240,11 +239,14 @@ def test_the_text_of_a_run_is_the_codecs_unless_it_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("override", "listed"),
-    [("ratio=9to9", "1to11"), ("placement=top", "blockbeg"), ("init=magic", "calibrated")],
+    [("ratio=9to9", "1to11"), ("init=magic", "calibrated")],
 )
 def test_an_unknown_cell_lists_the_valid_ones(override, listed):
     with pytest.raises(HydraException, match=listed):
         resolved("experiment=mini_distill", override)
+    plain = resolved("experiment=mini_distill", "placement=top")
+    with pytest.raises(SettingsError, match="placement=top: valid are blockbeg"):
+        typed(TASKS["distill"].settings, plain)
 
 
 @pytest.mark.parametrize(("launcher", "gpus"), [("slurm", 4), ("slurm_cpu", None)])

@@ -12,6 +12,7 @@ TOP = (
     "evaluate",
     "tasks",
     "tasks_mvc",
+    "speech_tasks",
     "importance",
     "settings",
 )  # which no package may import
@@ -31,6 +32,7 @@ ALLOWED = {
         *("mamtra.mvc.batch", "mamtra.mvc.voice", "mamtra.mvc.aligner", "mamtra.model_folder"),
     ),
     "data.teacher_generated": ("data", "mamtra"),  # a command: it lets a model speak
+    "data.pack": ("data", "mamtra.systems"),  # a command: it takes a text frontend by its name
     # store <- testset <- synthesis, scoring <- analysis <- report, listening <- stages <- studies.
     "eval": ("mamtra",),
     "eval.store": (),

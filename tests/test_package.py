@@ -126,7 +126,7 @@ def test_every_import_is_declared_and_every_dependency_imported():
     )
     found |= third_party(set().union(*(imports(file, False) for file in ROOT.glob("*.py"))))
     assert found - ELSEWHERE <= declared(*extras)
-    weights_and_plugins = {"hydra-submitit-launcher", "hydra-ray-launcher"}
+    weights_and_plugins = {"hydra-submitit-launcher", "hydra-ray-launcher", "tensorboard", "wandb"}
     assert declared(*extras) - found <= UNSAID | weights_and_plugins
 
 

@@ -215,6 +215,7 @@ def test_the_papers_recipe_reads_what_the_paper_says():
         )
     assert (explore.epochs, final.epochs) == (15, 50) and explore.batch.max_tokens == 40_000
     assert (explore.optimizer.recipe, explore.optimizer.lr) == ("adam_constant", 1e-5)
+    assert explore.trainer.global_tokens == 4 * 40_000 and explore.trainer.devices == 4
     assert explore.init == "paper" and explore.batch.bistream_probability == 0.5
     assert final.paths.teacher == "models/CosyVoice2-0.5B/llm.pt" and final.text == "qwen"
 

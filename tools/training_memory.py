@@ -35,7 +35,7 @@ from mamtra.transfer.cosyvoice2 import N_PARAMETERS, SIZES, SPEECH_VOCAB
 PLAIN, CHUNKED, RECOMPUTED = "plain", "chunked logits", "chunked logits, recomputed layers"
 WAYS = (PLAIN, CHUNKED, RECOMPUTED)
 TEXT_VOCAB = 1000  # its gradient is no activation: a small table leaves room to measure
-FULL = Objective(1.0, 1.0, 1.0, "last_hidden", "forward", 0.1)
+FULL = Objective(1.0, 1.0, 1.0, "last_hidden", "forward", 0.1, {})
 UNUSED = OptimizerSettings("adam_constant", 1e-5, (0.9, 0.999), 0.0, 0, None)  # no step is taken
 
 

@@ -1,13 +1,14 @@
 """Which layers stay attention: (number of layers, ratio, placement) -> layer plan.
 
 A ratio `1:k` keeps one attention layer for every k layers of another mixer, Mamba if nothing else is said;
-`1:0` is all attention and `0:1` has none. Placement names say where the attention layers are (MamTra,
-arXiv 2603.12342, section on layer placement; the exact Middle and Sandwich splits are this project's reading).
+`1:0` is all attention and `0:1` has none. Placement names say where the attention layers are (`placements`).
 Measured placements keep the layers with the highest importance scores (`mamtra.transfer.measure_layers`).
 """
 
 import re
 from collections.abc import Sequence
+
+from mamtra.backbone.placements import CLOSED_FORM
 
 ATTENTION = "attention"
 MAMBA = "mamba"
@@ -20,7 +21,6 @@ LETTERS = {
     DELTANET: "G",
 }  # of every mixer in `mamtra.backbone.mixers`
 RATIOS = ("1:0", "1:1", "1:2", "1:3", "1:5", "1:11", "0:1")
-CLOSED_FORM = ("blockbeg", "blockend", "front", "middle", "back", "sandwich")
 MEASURED = ("cosine", "kl", "swap", "wer", "oas")
 PLACEMENTS = (*CLOSED_FORM, *MEASURED)
 
@@ -67,15 +67,14 @@ def attention_layers(
         # The earlier of two equal layers stays attention.
         ranked = sorted(range(n_layers), key=lambda layer: (-scores[layer], layer))
         return tuple(sorted(ranked[:count]))
-    if placement == "blockbeg":
-        return tuple(range(0, n_layers, period)) if attention else ()
-    if placement == "blockend":
-        return tuple(range(period - 1, n_layers, period)) if attention else ()
-    if placement == "sandwich":
-        head = (count + 1) // 2  # an odd count puts the extra layer at the front
-        return (*range(head), *range(n_layers - (count - head), n_layers))
-    start = {"front": 0, "middle": (n_layers - count) // 2, "back": n_layers - count}[placement]
-    return tuple(range(start, start + count))
+    if not count:
+        return ()
+    kept = tuple(sorted(set(CLOSED_FORM[placement](n_layers, count, period))))
+    if len(kept) != count or not 0 <= kept[0] <= kept[-1] < n_layers:
+        raise ValueError(
+            f"placement {placement} gives layers {kept}: not {count} of 0..{n_layers - 1}"
+        )
+    return kept
 
 
 def layer_plan(

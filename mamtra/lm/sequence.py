@@ -170,6 +170,11 @@ class SequenceBatch:
         return int(self.mask.sum())
 
     @property
+    def n_padded(self) -> int:
+        """Positions with padding: what memory grows with."""
+        return self.ids.numel()
+
+    @property
     def generated(self) -> Tensor:
         """(B, T) bool: speech that a model would have made itself, which window layers let go of.
 

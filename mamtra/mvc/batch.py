@@ -30,3 +30,8 @@ class MVCBatch:
     def n_tokens(self) -> int:
         """Frames at 100 Hz, what throughput is counted in."""
         return int(self.n_frames.sum())
+
+    @property
+    def n_padded(self) -> int:
+        """The same with padding."""
+        return self.mel.shape[0] * self.mel.shape[1]

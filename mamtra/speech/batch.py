@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from mamtra.speech.codec import FRAMES_PER_TOKEN
+
 
 @dataclass
 class CodecBatch:
@@ -21,3 +23,14 @@ class CodecBatch:
     text_lengths: torch.Tensor  # (B,)
     wave: torch.Tensor | None = None  # (B, n)
     phones: torch.Tensor | None = None  # (B, F) int64, the phoneme of each frame, -1 where unknown
+    utterances: tuple[str, ...] = ()  # names, for messages
+
+    @property
+    def n_tokens(self) -> int:
+        """Speech tokens of the valid frames."""
+        return int(self.mask.sum()) // FRAMES_PER_TOKEN
+
+    @property
+    def n_padded(self) -> int:
+        """Frames with padding: what memory grows with."""
+        return self.mask.numel()

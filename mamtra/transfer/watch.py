@@ -3,7 +3,7 @@
 B batch, T time, D d_model, H heads, E head_dim.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +29,13 @@ class Seen:
 def watch_mixers(model: SpeechLM) -> Iterator[dict[int, Seen]]:
     """Yields a dictionary that every forward pass fills with what each layer's mixer did."""
     seen: dict[int, Seen] = {}
+    with on_mixers(model, seen.__setitem__):
+        yield seen
+
+
+@contextmanager
+def on_mixers(model: SpeechLM, told: Callable[[int, Seen], object]) -> Iterator[None]:
+    """Calls `told` with the layer and what its mixer did, as soon as it has: nothing is kept here."""
     heads: dict[int, Tensor] = {}
     handles = []
     layers: list[Any] = list(model.backbone.layers)
@@ -39,12 +46,12 @@ def watch_mixers(model: SpeechLM) -> Iterator[dict[int, Seen]]:
 
         def leave(_module: nn.Module, args: tuple, output: Tensor, i: int = i) -> None:
             x, context = args
-            seen[i] = Seen(x, context, heads.pop(i), output)
+            told(i, Seen(x, context, heads.pop(i), output))
 
         handles.append(layer.mixer.out_proj.register_forward_pre_hook(before_out))
         handles.append(layer.mixer.register_forward_hook(leave))
     try:
-        yield seen
+        yield
     finally:
         for handle in handles:
             handle.remove()

@@ -1,7 +1,8 @@
 import random
 from collections import Counter
-from itertools import islice
+from itertools import islice, pairwise
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +14,7 @@ MAX_TOKENS = 600
 
 def table(count=97, voices=5, longest=80) -> TokenTable:
     rng = random.Random(1)
-    return TokenTable(
+    return TokenTable.of(
         utterances=tuple(f"u{i}" for i in range(count)),
         voices=tuple(f"v{rng.randrange(voices)}" for _ in range(count)),
         text_ids=tuple(torch.zeros(rng.randint(3, 30), dtype=torch.long) for _ in range(count)),
@@ -35,7 +36,7 @@ def padded(corpus, batch):
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_each_utterance_once_per_epoch_on_all_ranks_together(world_size, epoch):
     corpus = table()
-    plan = plan_epoch(corpus, MAX_TOKENS, 0.85, seed=7, epoch=epoch, world_size=world_size)
+    plan = plan_epoch(corpus, MAX_TOKENS, 0.85, 7, epoch, world_size).shares()
     assert members([b for rank in plan for b in rank]) == Counter(range(len(corpus)))
     assert len({len(rank) for rank in plan}) == 1 and len(plan) == world_size
     assert all(padded(corpus, b) <= MAX_TOKENS for rank in plan for b in rank)
@@ -90,35 +91,40 @@ def test_accumulated_batches_are_those_of_the_ranks_they_stand_for():
 
 def test_odd_batch_counts_are_split_not_dropped():
     corpus = table(count=3, voices=3)
-    plan = plan_epoch(corpus, 10_000, 0.0, seed=0, epoch=0, world_size=2)
+    plan = plan_epoch(corpus, 10_000, 0.0, seed=0, epoch=0, shares=2).shares()
     assert [len(rank) for rank in plan] == [1, 1]
     assert members([b for rank in plan for b in rank]) == Counter(range(3))
     with pytest.raises(ValueError, match="3 sequences cannot be dealt to 4 ranks"):
-        plan_epoch(corpus, 10_000, 0.0, seed=0, epoch=0, world_size=4)
+        plan_epoch(corpus, 10_000, 0.0, seed=0, epoch=0, shares=4)
 
 
 def test_pairs_share_a_voice_and_fit():
     corpus = table()
-    sequences = pair_utterances(corpus, 0.85, MAX_TOKENS, random.Random(0))
+    sequences = list(pair_utterances(corpus, 0.85, MAX_TOKENS, np.random.default_rng(0)))
     pairs = [s for s in sequences if len(s) == 2]
     assert {len(s) for s in sequences} == {1, 2}
     assert all(corpus.voices[a] == corpus.voices[b] for a, b in pairs)
-    assert len(pair_utterances(corpus, 0.0, MAX_TOKENS, random.Random(0))) == len(corpus)
-    tight = pair_utterances(corpus, 1.0, 120, random.Random(0))
+    lengths = pair_utterances(corpus, 0.85, MAX_TOKENS, np.random.default_rng(0)).lengths(corpus)
+    assert lengths.tolist() == [corpus.sequence_lengths(s) for s in sequences]
+    assert len(pair_utterances(corpus, 0.0, MAX_TOKENS, np.random.default_rng(0))) == len(corpus)
+    tight = list(pair_utterances(corpus, 1.0, 120, np.random.default_rng(0)))
     assert all(corpus.sequence_lengths(s) <= 120 for s in tight)
     assert sorted(i for s in tight for i in s) == list(range(len(corpus)))
 
 
 def test_pair_probability_is_the_chance_to_take_a_partner():
     corpus = table(count=3000, voices=1)
-    sequences = pair_utterances(corpus, 0.5, MAX_TOKENS, random.Random(0))
+    sequences = list(pair_utterances(corpus, 0.5, MAX_TOKENS, np.random.default_rng(0)))
     pairs = sum(len(s) == 2 for s in sequences)
     assert pairs / len(sequences) == pytest.approx(0.5, abs=0.03)
 
 
 def test_epochs_and_seeds_differ_and_repeat():
     corpus = table()
-    plan = lambda seed, epoch: plan_epoch(corpus, MAX_TOKENS, 0.85, seed, epoch, 1)  # noqa: E731
+
+    def plan(seed, epoch):
+        return plan_epoch(corpus, MAX_TOKENS, 0.85, seed, epoch, 1).shares()
+
     assert plan(7, 0) == plan(7, 0)
     assert plan(7, 0) != plan(7, 1)
     assert plan(7, 0) != plan(8, 0)
@@ -126,7 +132,7 @@ def test_epochs_and_seeds_differ_and_repeat():
 
 def test_padding_is_small():
     corpus = table(count=2000, voices=5)
-    [batches] = plan_epoch(corpus, 4000, 0.85, seed=0, epoch=0, world_size=1)
+    [batches] = plan_epoch(corpus, 4000, 0.85, seed=0, epoch=0, shares=1).shares()
     real = sum(corpus.sequence_lengths(s) for batch in batches for s in batch)
     assert real / sum(padded(corpus, batch) for batch in batches) > 0.95
     # All but the last batch of the length order are nearly full.
@@ -134,10 +140,13 @@ def test_padding_is_small():
 
 
 def test_pack_batches_respects_the_budget_with_jitter():
-    lengths = [random.Random(i).randint(5, 90) for i in range(300)]
-    sequences = [(i,) for i in range(300)]
-    batches = pack_batches(sequences, lengths, 200, random.Random(0))
-    assert all(len(b) * max(lengths[i] for (i,) in b) <= 200 for b in batches)
+    lengths = np.array([random.Random(i).randint(5, 90) for i in range(300)])
+    order, starts = pack_batches(lengths, 200, np.random.default_rng(0))
+    batches = [order[a:b] for a, b in pairwise(starts)]
+    assert sorted(order) == list(range(300)) and starts[-1] == 300 and min(map(len, batches)) > 0
+    assert all(len(b) * lengths[b].max() <= 200 for b in batches)
+    mean = [lengths[b].mean() for b in batches]
+    assert all(b > 0.97 * a for a, b in pairwise(mean))
 
 
 def test_starting_later_continues_the_same_stream_across_epochs():

@@ -161,7 +161,7 @@ def test_another_table_is_trained_on_and_validation_stays(rows, tmp_path):
 
     own, other, both = module(), module("g.parquet"), module("t.parquet", "g.parquet")
     assert set(other.train_table.utterances) == {row["utterance"] for row in said}
-    joined = own.train_table.utterances + other.train_table.utterances
+    joined = [*own.train_table.utterances, *other.train_table.utterances]
     assert both.train_table.utterances == joined
     assert own.valid_table.utterances == other.valid_table.utterances == both.valid_table.utterances
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 
 import numpy as np
 import pandas as pd
@@ -136,6 +137,29 @@ def test_a_killed_run_goes_on_where_it_stopped(corpus, tmp_path, monkeypatch):
     tokenise(wanted, whole, tmp_path / "whole", batch_seconds=8)
     assert again.batches == whole.batches[2:]
     assert finish(wanted, out) == finish(wanted, tmp_path / "whole")
+
+
+def test_the_next_batch_is_read_while_one_is_encoded(corpus, tmp_path, monkeypatch):
+    begun = threading.Semaphore(0)
+
+    def slow_read(path):
+        begun.release()
+        return read(path)
+
+    class Waiting(Counting):
+        def encode(self, waves):
+            if not self.batches:  # of the batches ahead, while the first is here
+                ahead = len(waves) + 1
+                assert all(begun.acquire(timeout=60) for _ in range(ahead))
+            return super().encode(waves)
+
+    monkeypatch.setattr(module, "read", slow_read)
+    wanted = scan(corpus, SUBSETS)
+    tokenise(wanted, Waiting(), tmp_path / "ahead", batch_seconds=8, readers=1)
+    tokenise(wanted, whole := Counting(), tmp_path / "one", batch_seconds=8)
+    assert len(whole.batches) > 2
+    first, second = (module.read_parts(tmp_path / name) for name in ("ahead", "one"))
+    pd.testing.assert_frame_equal(first, second)
 
 
 def test_batches_keep_within_the_seconds():

@@ -33,6 +33,7 @@ from eval.settings import Metrics
 from eval.stages import STAGES
 from eval.store.files import InputError
 from importance import MODES
+from lightning_modules.trainer_settings import with_arguments
 from settings import SettingsError, plain_settings, typed, typed_settings
 from tasks import TASKS
 
@@ -86,7 +87,7 @@ def train(arguments: Sequence[str]) -> None:
     overrides = [a for a in arguments if a not in multirun]
     try:
         for job in jobs_of(overrides) if multirun else [overrides]:
-            plain = plain_settings(composed("train", job, None))
+            plain = with_arguments(plain_settings(composed("train", job, None)))
             typed(TASKS[plain["task"]].settings, plain)
     except REFUSALS as error:
         raise Refused(f"train.py: {error}") from error

@@ -16,6 +16,7 @@ from lightning_modules.optim import OptimizerSettings
 from lightning_modules.run_folder import RunFolder
 from lightning_modules.teacher import TeacherModule
 from lightning_modules.trainer_settings import TrainerSettings
+from lightning_modules.watching import Watching
 from mamtra.backbone.sizes import BackboneSizes
 from mamtra.lm.speech_lm import SpeechLM
 from mamtra.text.characters import CharacterTokenizer
@@ -46,7 +47,7 @@ def datamodule(tokens_path):
     def make() -> TokenDataModule:
         tokenizer = CharacterTokenizer()
         return TokenDataModule(
-            tokens_path, tokenizer, CODES, max_tokens=300, pair_probability=0.5, seed=3
+            tokens_path, tokenizer, CODES, max_tokens=300, pair_probability=0.5, seed=4
         )
 
     return make
@@ -86,10 +87,13 @@ TRAINER = TrainerSettings(
     log_every=1,
     checkpoint_every=1000,
     checkpoint_minutes=100.0,
+    global_tokens=None,
     keep=(),
     nonfinite_limit=3,
+    spike=8.0,
     export="last",
     export_dtype="fp32",
+    arguments={},
 )
 
 
@@ -102,10 +106,11 @@ def optimizer():
 def train(datamodule):
     """train(module, run, steps, **trainer settings) -> the metrics of the run as a data frame."""
 
-    def run_fit(module, run: RunFolder, steps: int, **changes) -> pd.DataFrame:
+    def run_fit(module, run: RunFolder, steps: int, watching=None, **changes) -> pd.DataFrame:
         identity = {"settings": {"steps": steps}, "input_sha256": {}}
-        settings = replace(TRAINER, **changes)
-        fit(module, datamodule(), run, identity, steps=steps, seed=5, settings=settings)
+        watching = watching or Watching.by_csv(run.path)
+        options = {"settings": replace(TRAINER, **changes), "watching": watching}
+        fit(module, datamodule(), run, identity, steps=steps, seed=5, **options)
         return pd.read_csv(run.path / "metrics.csv")
 
     return run_fit
@@ -119,6 +124,14 @@ def teacher(tiny_lm, optimizer):
         return TeacherModule(tiny_lm(seed=seed, dropout=0.2), optimizer)
 
     return make
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """Runs `python train.py experiment=<name> ...` of the speech side on a synthetic corpus."""
+    from tests.lightning_modules.small_codec import speech_command  # which imports this file
+
+    return speech_command(tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -1,16 +1,28 @@
 """A synthetic in-memory corpus, and a codec of tiny sizes trained on it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from hydra import compose, initialize_config_dir
 
-from data.codec_batches import RecordingBatches
+from data.codec_batches import CropBatches, RecordingBatches, SpeechDataModule
 from data.codec_features import CodecCorpus
-from lightning_modules import fit_codec as runs
+from lightning_modules.codec import CodecModule
+from lightning_modules.fit import fit as fit_module
+from lightning_modules.run_folder import RunFolder
+from lightning_modules.vocoder import VocoderModule
+from lightning_modules.watching import Watching
+from mamtra.speech.codec import CodecNetwork
 from mamtra.speech.features import HOP, SAMPLE_RATE_HZ, log_mel
+from mamtra.speech.vocoder import Vocoder
+from mamtra.text.characters import CharacterTokenizer
+from tests.lightning_modules.conftest import TRAINER
+from train import main
 
+ROOT = Path(__file__).parents[2]
 NETWORK = {
     "width": 16,
     "fine_width": 8,
@@ -64,20 +76,52 @@ def with_phones(corpus: CodecCorpus, known: bool = True) -> CodecCorpus:
     return replace(corpus, phones=phones)
 
 
-def fit(tmp_path, steps, **changes):
-    made = synthetic_corpus()
+def _fit(folder, name, module, batches, steps, **trainer):
+    run = RunFolder(folder, name)
+    settings = replace(TRAINER, **({"val_every": 1000, "log_every": 1} | trainer))
+    identity = {"settings": {}, "input_sha256": {}}
+    how = {"steps": steps, "seed": 0, "settings": settings, "watching": Watching.by_csv(folder)}
+    return fit_module(module, batches, run, identity, **how)
+
+
+def fit_codec(folder, steps, corpus=None, trainer=None, **changes):
+    """Trains a codec in `folder`; its weights' path."""
+    made = corpus or synthetic_corpus()
     valid = RecordingBatches(made, "valid", 2.0)
-    settings = {
-        "run": tmp_path / "codec",
-        "train": RecordingBatches(made, "train", 2.0),
-        "valid": [valid.batch(rows, draws) for rows, draws in valid.epoch(0)],
-        "network": NETWORK,
-        "steps": steps,
-        "lr": 3e-3,
-        "adversarial_from": 6,
-        "ctc_weight": 0.1,
-        "precision": "32-true",
-        "accelerator": "cpu",
-    }
+    fixed = [valid.batch(rows, draws) for rows, draws in valid.epoch(0)]
+    batches = SpeechDataModule(RecordingBatches(made, "train", 2.0), fixed)
     torch.manual_seed(0)
-    return runs.fit_codec(**{**settings, **changes})
+    options = {"lr": 3e-3, "adversarial_from": 6, "ctc_weight": 0.1, **changes}
+    codes = CharacterTokenizer().vocab_size
+    module = CodecModule(CodecNetwork(**NETWORK), codes, steps=steps, **options)
+    return _fit(folder, "network.safetensors", module, batches, steps, **(trainer or {}))
+
+
+def fit_vocoder(folder, steps, trainer=None):
+    """Trains a vocoder in `folder`; its weights' path."""
+    made = synthetic_corpus()
+    valid = [CropBatches(made, "valid", rows=2, frames=16).batch(0)]
+    batches = SpeechDataModule(CropBatches(made, "train", rows=4, frames=16), valid)
+    torch.manual_seed(0)
+    module = VocoderModule(Vocoder(**VOCODER), lr=1e-3, steps=steps, adversarial_from=3)
+    return _fit(folder, "vocoder.safetensors", module, batches, steps, **(trainer or {}))
+
+
+def speech_command(tmp_path, monkeypatch):
+    """Runs `python train.py experiment=<name> ...` on the synthetic corpus, at tiny sizes."""
+    made, features = synthetic_corpus(), tmp_path / "corpus" / "features" / "part-000"
+    features.mkdir(parents=True)
+    for name in ("audio", "mel", "f0"):
+        np.save(features / f"{name}.npy", getattr(made, name))
+    np.savez(features / "voices.npz", **made.voices)
+    made.index.to_csv(features / "index.csv", index=False)
+    made.index.to_csv(tmp_path / "corpus" / "manifest.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    sizes = ["codec.network.width=16", "codec.network.fine_width=8", "codec.vocoder.width=8"]
+    common = [*sizes, "trainer.precision=32-true", "paths.corpus=corpus", "paths.runs=runs"]
+
+    def run(*overrides: str) -> None:
+        with initialize_config_dir(str(ROOT / "configs"), version_base=None):
+            main(compose("train", overrides=[*common, *overrides]))
+
+    return run

@@ -3,15 +3,14 @@
 import os
 import signal
 
+import pandas as pd
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from safetensors.torch import load_file
 
-from data.codec_batches import CropBatches
-from lightning_modules import fit_codec as runs
 from lightning_modules.stopping import Interrupted
-from tests.lightning_modules.small_codec import NETWORK, VOCODER, fit, synthetic_corpus
+from tests.lightning_modules.small_codec import fit_codec, fit_vocoder
 
 
 class SignalAt(Callback):
@@ -26,58 +25,28 @@ class SignalAt(Callback):
             os.kill(os.getpid(), self.number)
 
 
-@pytest.fixture
-def stop(monkeypatch):
-    """stop(step, number): the next training is asked to stop in that step."""
-    real = runs.L.Trainer
-
-    def at(step, number=signal.SIGINT):
-        extra = SignalAt(step, number)
-
-        def trainer(**settings):
-            return real(**{**settings, "callbacks": [extra, *settings["callbacks"]]})
-
-        monkeypatch.setattr(runs.L, "Trainer", trainer)
-
-    return at
-
-
-def vocoder(folder, steps=8):
-    torch.manual_seed(0)
-    return runs.fit_vocoder(
-        run=folder,
-        train=CropBatches(synthetic_corpus(), "train", rows=4, frames=16),
-        network=NETWORK,
-        vocoder=VOCODER,
-        codec_weights=folder / "none",
-        steps=steps,
-        lr=1e-3,
-        adversarial_from=3,
-        precision="32-true",
-        accelerator="cpu",
-        provenance={},
-    )
-
-
 def assert_same(first, second):
     first, second = load_file(first), load_file(second)
     for name, tensor in first.items():
         torch.testing.assert_close(second[name], tensor, msg=lambda m, n=name: f"{n}: {m}")
 
 
-def test_a_vocoder_that_was_stopped_ends_as_one_that_was_not(stop, tmp_path):
-    whole = vocoder(tmp_path / "whole")
-    stop(4)
-    with pytest.raises(Interrupted, match=r"stopped after step 5; saved .*last\.ckpt"):
-        vocoder(tmp_path / "parts")
-    torch.manual_seed(9)  # the noise is of the step, not of the process
-    assert_same(whole, vocoder(tmp_path / "parts"))
-
-
-def test_a_codec_that_was_stopped_twice_ends_as_one_that_was_not(stop, tmp_path):
-    whole = fit(tmp_path, steps=9, run=tmp_path / "whole")
+@pytest.mark.parametrize(("make", "steps"), [(fit_vocoder, 8), (fit_codec, 9)])
+def test_a_run_that_was_stopped_twice_ends_as_one_that_was_not(make, steps, callback, tmp_path):
+    whole = make(tmp_path / "whole", steps)
     for step, number in ((3, signal.SIGINT), (6, signal.SIGUSR1)):
-        stop(step, number)
-        with pytest.raises(Interrupted, match=f"stopped after step {step + 1}"):
-            fit(tmp_path, steps=9, run=tmp_path / "parts")
-    assert_same(whole, fit(tmp_path, steps=9, run=tmp_path / "parts"))
+        callback(SignalAt(step, number))
+        stopped = rf"stopped after step {step + 1}; saved .*last\.ckpt"
+        with pytest.raises(Interrupted, match=stopped):
+            make(tmp_path / "parts", steps)
+    torch.manual_seed(9)  # noise is of the step, not of the process
+    assert_same(whole, make(tmp_path / "parts", steps))
+    one, other = (pd.read_csv(tmp_path / name / "metrics.csv") for name in ("whole", "parts"))
+    losses = [table.loc[table["loss"].notna(), "loss"].tolist() for table in (one, other)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5) and len(losses[0]) == steps
+    assert one["val_loss"].notna().sum() == 1  # at its end
+
+
+def test_a_module_that_steps_itself_is_of_one_process(tmp_path):
+    with pytest.raises(ValueError, match=r"trainer\.accumulate must be 1: CodecModule"):
+        fit_codec(tmp_path / "run", 2, trainer={"accumulate": 2})

@@ -1,26 +1,27 @@
 """Codec and vocoder training on a synthetic in-memory corpus."""
 
-from pathlib import Path
+import json
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from safetensors.torch import load_file
+from safetensors import safe_open
 
 from data.codec_batches import CropBatches, RecordingBatches
 from data.codec_features import CodecCorpus
-from lightning_modules import fit_codec as runs
 from lightning_modules.codec import CodecModule
 from mamtra.speech import load_codec
 from mamtra.speech.codec import CodecNetwork
 from mamtra.speech.features import HOP, log_mel
 from mamtra.text.characters import CharacterTokenizer
-from tests.lightning_modules.small_codec import NETWORK, VOCODER, fit, synthetic_corpus, with_phones
-from train import main
-
-ROOT = Path(__file__).parents[2]
+from tests.lightning_modules.small_codec import (
+    NETWORK,
+    fit_codec,
+    fit_vocoder,
+    synthetic_corpus,
+    with_phones,
+)
 
 
 @pytest.fixture
@@ -57,94 +58,55 @@ def test_crops_pair_frames_with_their_samples(corpus):
 
 def test_phoneme_times_teach_the_codes(tmp_path):
     made = with_phones(synthetic_corpus())
-    valid = RecordingBatches(made, "valid", 2.0)
-    fit(
-        tmp_path,
-        steps=60,
-        train=RecordingBatches(made, "train", 2.0),
-        valid=[valid.batch(rows, draws) for rows, draws in valid.epoch(0)],
-        ctc_weight=0.0,
-        phone_weight=1.0,
-        n_phones=2,
-        adversarial_from=1000,
-    )
-    log = pd.read_csv(tmp_path / "codec" / "log" / "metrics.csv")
-    assert "train/ctc" not in log
-    assert log["train/phone"].dropna().iloc[-1] < 0.5  # chance is 0.69
+    taught = {"ctc_weight": 0.0, "phone_weight": 1.0, "n_phones": 2, "adversarial_from": 1000}
+    fit_codec(tmp_path, 60, corpus=made, **taught)
+    log = pd.read_csv(tmp_path / "metrics.csv")
+    assert "ctc" not in log
+    assert log["phone"].dropna().iloc[-1] < 0.5  # chance is 0.69
+    assert log["val_phone_error"].dropna().iloc[-1] < 0.5
 
 
 def test_a_phone_loss_needs_phoneme_times(tmp_path):
     made = with_phones(synthetic_corpus(), known=False)
-    train = RecordingBatches(made, "train", 2.0)
     with pytest.raises(ValueError, match=r"no phonemes\.parquet"):
-        fit(tmp_path, steps=2, train=train, phone_weight=1.0, n_phones=3)
+        fit_codec(tmp_path, 2, corpus=made, phone_weight=1.0, n_phones=3)
 
 
-def test_codec_then_vocoder_export_a_codec_that_loads(corpus, tmp_path, capsys):
-    weights = fit(tmp_path, steps=30)
-    out = runs.fit_vocoder(
-        run=tmp_path / "vocoder",
-        train=CropBatches(corpus, "train", rows=4, frames=16),
-        network=NETWORK,
-        vocoder=VOCODER,
-        codec_weights=weights,
-        steps=8,
-        lr=1e-3,
-        adversarial_from=4,
-        precision="32-true",
-        accelerator="cpu",
-        provenance={"made": "in a test"},
-    )
-    codec = load_codec(tmp_path / "vocoder" / "codec")
-    wave = torch.from_numpy(corpus.audio[:6400].astype(np.float32) / 32767)
-    tokens = codec.encode(wave)
-    assert codec.decode(tokens, torch.from_numpy(corpus.voices["v0"][0])).shape == (6400,)
-    assert out.exists()
-    fit(tmp_path, steps=30)
-    assert "nothing to do" in capsys.readouterr().out
-
-
-@pytest.fixture
-def command(tmp_path, monkeypatch):
-    """Runs `python train.py experiment=<name> ...` on the synthetic corpus, at tiny sizes."""
-    made, features = synthetic_corpus(), tmp_path / "corpus" / "features" / "part-000"
-    features.mkdir(parents=True)
-    for name in ("audio", "mel", "f0"):
-        np.save(features / f"{name}.npy", getattr(made, name))
-    np.savez(features / "voices.npz", **made.voices)
-    made.index.to_csv(features / "index.csv", index=False)
-    made.index.to_csv(tmp_path / "corpus" / "manifest.csv", index=False)
-    monkeypatch.chdir(tmp_path)
-    sizes = ["codec.network.width=16", "codec.network.fine_width=8", "codec.vocoder.width=8"]
-    common = [*sizes, "training.precision=32-true", "paths.corpus=corpus", "paths.runs=runs"]
-
-    def run(*overrides: str) -> None:
-        with initialize_config_dir(str(ROOT / "configs"), version_base=None):
-            main(compose("train", overrides=[*common, *overrides]))
-
-    return run
+def test_a_vocoder_is_validated_on_crops_that_it_does_not_train_on(corpus, tmp_path):
+    fit_vocoder(tmp_path, 4, trainer={"val_every": 2})
+    log = pd.read_csv(tmp_path / "metrics.csv")
+    assert list(log.loc[log["val_loss"].notna(), "step"]) == [2, 4]
+    assert log["adversarial"].notna().sum() == 1  # from step 3 on
+    with pytest.raises(
+        ValueError, match=r"'valid' has batch\.frames=90 frames; the longest of 2 has"
+    ):
+        CropBatches(corpus, "valid", rows=2, frames=90)
 
 
 def test_the_two_commands_in_either_order_make_a_codec(command, tmp_path, capsys):
-    vocoder = ("experiment=mini_vocoder", "training.steps=2", "batch.frames=16", "batch.rows=2")
+    vocoder = ("experiment=mini_vocoder", "steps=2", "batch.frames=16", "batch.rows=2")
     command(*vocoder)
     assert "train the codec, then run this again" in capsys.readouterr().out
     assert not (tmp_path / "runs/mini_vocoder/codec").exists()
-    command("experiment=mini_codec", "training.steps=2", "batch.batch_s=2")
+    command("experiment=mini_codec", "steps=2", "batch.batch_s=2")
     assert (tmp_path / "runs/mini_codec/recogniser.safetensors").exists()
     command(*vocoder)
-    assert "nothing to train" in capsys.readouterr().out
-    load_codec(tmp_path / "runs/mini_vocoder/codec")
+    assert "nothing to do" in capsys.readouterr().out
+    codec = load_codec(tmp_path / "runs/mini_vocoder/codec")
+    made = synthetic_corpus()
+    wave = torch.from_numpy(made.audio[:6400].astype(np.float32) / 32767)
+    voice = torch.from_numpy(made.voices["v0"][0])
+    assert codec.decode(codec.encode(wave), voice).shape == (6400,)
 
 
 def test_a_speech_run_with_other_settings_is_not_continued(command, tmp_path):
     codec = ("experiment=mini_codec", "batch.batch_s=2")
-    command(*codec, "training.steps=2")
-    with pytest.raises(SystemExit, match=r"training\.steps: 2 -> 3.*overwrite=true"):
-        command(*codec, "training.steps=3")
+    command(*codec, "steps=2")
+    with pytest.raises(SystemExit, match=r"steps: 2 -> 3.*overwrite=true"):
+        command(*codec, "steps=3")
     weights = tmp_path / "runs/mini_codec/network.safetensors"
     before = weights.read_bytes()
-    command(*codec, "training.steps=3", "overwrite=true")
+    command(*codec, "steps=3", "overwrite=true")
     assert weights.read_bytes() != before
 
 
@@ -159,35 +121,31 @@ def test_a_stretch_is_drawn_from_the_step_and_only_while_training(corpus):
 
 
 def test_training_lowers_the_mel_loss(tmp_path):
-    fit(tmp_path, steps=60, adversarial_from=1000)
-    log = pd.read_csv(tmp_path / "codec" / "log" / "metrics.csv")["train/mel"].dropna()
+    out = fit_codec(tmp_path, 60, adversarial_from=1000)
+    log = pd.read_csv(tmp_path / "metrics.csv")["mel"].dropna()
     assert log.iloc[-1] < 0.8 * log.iloc[0]
+    with safe_open(out, "pt") as stored:
+        assert json.loads(stored.metadata()["provenance"])["training"]["steps"] == 60
 
 
-def test_a_resumed_codec_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path):
-    whole = load_file(fit(tmp_path, steps=30, run=tmp_path / "whole"))
-    original, runs.ModelCheckpoint = runs.ModelCheckpoint, _CheckpointThenStop
-    try:
-        with pytest.raises(_Stop):
-            fit(tmp_path, steps=30, run=tmp_path / "cut")
-    finally:
-        runs.ModelCheckpoint = original
-    resumed = load_file(fit(tmp_path, steps=30, run=tmp_path / "cut"))
-    for name, tensor in whole.items():
-        torch.testing.assert_close(resumed[name], tensor, msg=lambda m, n=name: f"{n}: {m}")
-
-
-class _Stop(Exception):
-    pass
-
-
-class _CheckpointThenStop(runs.ModelCheckpoint):
-    """Saves after step 10, in the middle of the adversarial part, and ends the run there."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **{**kwargs, "every_n_train_steps": 10})
-
-    def on_train_batch_end(self, trainer, *args):
-        super().on_train_batch_end(trainer, *args)
-        if trainer.global_step == 10:
-            raise _Stop
+def test_a_run_of_the_loop_of_before_is_continued(command, tmp_path, capsys):
+    """Its settings had other places, its checkpoint the same module."""
+    codec = ("experiment=mini_codec", "batch.batch_s=2", "steps=4", "trainer.checkpoint_every=2")
+    command(*codec)
+    run = tmp_path / "runs/mini_codec"
+    described = json.loads((run / "config.json").read_text())
+    settings = described["settings"]
+    trainer = settings.pop("trainer")
+    settings["training"] |= {
+        "steps": settings.pop("steps"),
+        **{name: trainer[name] for name in ("precision", "accelerator")},
+    }
+    (run / "config.json").write_text(
+        json.dumps({k: described[k] for k in ("settings", "input_sha256")})
+    )
+    (run / "network.safetensors").unlink()
+    capsys.readouterr()
+    command(*codec)
+    assert (run / "network.safetensors").exists()
+    with pytest.raises(SystemExit, match=r"training\.lr: 0\.0015 -> 0\.1"):
+        command(*codec, "training.lr=0.1")

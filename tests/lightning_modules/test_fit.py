@@ -10,9 +10,9 @@ from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader
 
 from data.datamodule import TokenDataModule
-from lightning_modules.callbacks import NonFiniteLossError
+from lightning_modules.ending import clear_errors
+from lightning_modules.guards import NonFiniteLossError
 from lightning_modules.run_folder import RunFolder
-from lightning_modules.running import clear_errors
 from lightning_modules.stopping import Interrupted
 from mamtra.lm.checkpoint import load_lm
 

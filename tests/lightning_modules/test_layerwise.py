@@ -66,6 +66,56 @@ def test_only_converted_mixers_are_trained(layerwise, train, tmp_path):
         assert torch.equal(tensor, before[name]) is (".mixer." not in name), name
 
 
+def gradients(module, loss):
+    module.zero_grad()
+    loss.backward()
+    return {n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None}
+
+
+def test_the_gradient_is_that_of_the_mean_over_the_layers(layerwise, batch, monkeypatch):
+    module = layerwise()
+    monkeypatch.setattr(module, "log_training", lambda values, n: None)
+    wanted = gradients(module, module.layer_losses(batch).mean())
+    loss = module.training_step(batch, 0)
+    assert loss.item() == pytest.approx(module.layer_losses(batch).mean().item(), rel=1e-6)
+    found = gradients(module, loss)
+    assert found.keys() == wanted.keys()
+    for name, grad in wanted.items():
+        torch.testing.assert_close(found[name], grad, rtol=1e-5, atol=1e-8)
+
+
+class Held:
+    """A tensor that a graph keeps, and the most bytes that all of them had at a time."""
+
+    now = most = 0
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+        Held.now += tensor.nbytes
+        Held.most = max(Held.most, Held.now)
+
+    def __del__(self):
+        Held.now -= self.tensor.nbytes
+
+
+def most_held(module, batch) -> int:
+    Held.now = Held.most = 0
+    with torch.autograd.graph.saved_tensors_hooks(Held, lambda held: held.tensor):
+        module.training_step(batch, 0).backward()
+    return Held.most
+
+
+def test_memory_is_that_of_one_layer(tiny_lm, optimizer, batch, monkeypatch):
+    found = {}
+    for n_layers in (1, 6):
+        teacher = tiny_lm(("attention",) * n_layers, seed=0)
+        student, report = build_student(teacher, ("mamba",) * n_layers, "calibrated", batch)
+        module = LayerwiseModule(teacher, student, optimizer, report.fresh_parameter_names)
+        monkeypatch.setattr(module, "log_training", lambda values, n: None)
+        found[n_layers] = most_held(module, batch)
+    assert found[6] < 1.5 * found[1]
+
+
 def test_a_plan_that_converts_nothing_is_refused(tiny_lm, optimizer):
     with pytest.raises(ValueError, match="converts no layer"):
         LayerwiseModule(tiny_lm(), tiny_lm(), optimizer)

@@ -17,7 +17,7 @@ from mamtra.lm.sequence import IGNORE, KIND_SPEECH, KIND_TEXT, eos_id
 from tests.lightning_modules.test_checkpoints import SignalAt, curves
 from tests.near import assert_near
 
-FULL = Objective(1.0, 1.0, 1.0, "last_hidden", "forward", 0.1)
+FULL = Objective(1.0, 1.0, 1.0, "last_hidden", "forward", 0.1, {})
 HALF = OnPolicy(share=0.5, direction="reverse", alpha=0.1, longest=1.5)
 CODES = 11
 

@@ -10,8 +10,8 @@ from lightning.fabric.plugins.environments import (
     TorchElasticEnvironment,
 )
 
+from lightning_modules.ending import clear_errors
 from lightning_modules.ranks import cluster_environment
-from lightning_modules.running import clear_errors
 from lightning_modules.slurm import Step, current_job, current_step, first_process, requeue
 from lightning_modules.stopping import Interrupted, StopRequest, leaving_at_once
 
