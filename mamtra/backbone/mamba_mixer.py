@@ -151,7 +151,8 @@ class MambaMixer(nn.Module):
 
     def step(self, x: Tensor, context: StepContext, state: MambaState) -> Tensor:
         """x (B, K, D) -> (B, K, D): K new tokens per row; the state moves in place."""
-        way = self._step_one if x.shape[1] == 1 else self._step_many
+        plain = x.shape[1] > 1 or torch.is_autocast_enabled(x.device.type)
+        way = self._step_many if plain else self._step_one
         return way(x, context, state)
 
     def _step_many(self, x: Tensor, context: StepContext, state: MambaState) -> Tensor:
@@ -169,22 +170,32 @@ class MambaMixer(nn.Module):
     def _step_one(self, x: Tensor, context: StepContext, state: MambaState) -> Tensor:
         """`_step_many` for one token, in few operations: their overhead is what decoding costs."""
         sizes = self.sizes
-        rows, heads = x.shape[0], (sizes.n_kv_heads, sizes.group)
-        z, xbc = self.in_proj(x).split((sizes.d_inner, self.conv_bias.numel()), dim=-1)
-        dt, a = self._dynamics(x)
-        inputs = torch.cat((state.conv.to(xbc.dtype), xbc), dim=1)
+        rows, heads, e = x.shape[0], (sizes.n_kv_heads, sizes.group), sizes.head_dim
+        dt_weight, dt_bias = self.dt_proj.weight.float(), self.dt_bias.float()
+        dt = F.softplus(F.linear(x.float(), dt_weight, dt_bias))
+        decay = dt.mul(self.a_log.float().exp()).neg_().exp_()
+        row = self.in_proj(x)
+        # The convolution's outputs take the place of its inputs, so that one SiLU serves them and the gate.
+        xbc = row[..., sizes.d_inner :]
+        inputs = torch.cat((state.conv, xbc), dim=1)
         state.conv.copy_(inputs[:, 1:])
-        taps = (inputs * self.conv_weight.t().to(xbc.dtype)).sum(dim=1)
-        mixed = F.silu(taps + self.conv_bias.to(xbc.dtype)).float()
-        v, bc = mixed.split((sizes.d_kv, sizes.d_kv + sizes.d_inner), dim=-1)
+        torch.sum(inputs * self.conv_weight.t(), 1, True, out=xbc)
+        xbc += self.conv_bias
+        row = F.silu(row, inplace=True).float()
+        widths = (sizes.d_inner, sizes.d_kv, sizes.d_kv, sizes.d_inner)
+        gate, v, b, c = row.split(widths, dim=-1)
         if sizes.mamba_rope:
-            bc = rotary(bc[:, None], context.cos, context.sin, sizes.head_dim)[:, 0]
-        b, c = bc.split((sizes.d_kv, sizes.d_inner), dim=-1)
-        v = v.view(rows, sizes.n_kv_heads, 1, sizes.head_dim)
-        # h_t = exp(dt A) h_{t-1} + dt B x^T; y_t = C^T h_t
-        write = b.view(rows, sizes.n_kv_heads, sizes.head_dim, 1) * v  # (B, G, E, E)
-        ssm = state.ssm.view(rows, *heads, *write.shape[2:])
-        scale = dt.view(rows, *heads, 1, 1)
-        ssm.mul_(torch.exp(dt * a).view_as(scale)).addcmul_(write[:, :, None], scale)
-        y = (c.view(rows, sizes.n_heads, 1, sizes.head_dim) @ state.ssm).to(xbc.dtype)
-        return self._finish(y.transpose(1, 2), v.transpose(1, 2).to(xbc.dtype), z)
+            bc = rotary(row[..., -sum(widths[2:]) :], context.cos, context.sin, e)
+            b, c = bc.split(widths[2:], dim=-1)
+        v = v.view(rows, sizes.n_kv_heads, 1, e)
+        # h_t = exp(dt A) h_{t-1} + dt B x^T; y_t = C^T h_t + D x_t
+        write = b.view(rows, sizes.n_kv_heads, e, 1) * v  # (B, G, E, E)
+        scale = (rows, *heads, 1, 1)
+        ssm = state.ssm.view(rows, *heads, e, e)
+        ssm.mul_(decay.view(scale)).addcmul_(write[:, :, None], dt.view(scale))
+        y = torch.bmm(c.reshape(-1, 1, e), state.ssm.view(-1, e, e))  # (B * H, 1, E)
+        skip = self.skip.float().view(*heads, 1)
+        y = torch.addcmul(y.view(rows, *heads, e), skip, v).view(rows, 1, sizes.n_heads, e)
+        gated = y.mul_(gate.view(y.shape))
+        weight = self.norm_weight.view(sizes.n_heads, e)
+        return self.out_proj(rms_norm(gated, weight, sizes.norm_eps, x.dtype).flatten(2))
