@@ -117,6 +117,7 @@ def converted(
     tokens = token_data(s.paths, s.text, codes, s.batch, s.seed, train_paths)
     parts = (source, plan, s.init, tokens.calibration_batch())
     options = {**asdict(s.transfer), "window": s.window.size}
+    options |= {"state": s.state, "state_dtype": s.state_dtype}
     lm, report = build_student(*parts, mixers=mixers, **options)
     rank_zero_only(report.print)()
     say(f"layers: {draw(plan)}")
@@ -150,7 +151,8 @@ def layerwise(s: StudentSettings) -> Run:
 
 
 # Settings that came after runs which can still be resumed, at the values that those runs had.
-LATER: Mapping[str, Any] = {"mixer": "mamba", "window": {"size": 32, "start": None}}
+LATER: dict[str, Any] = {"mixer": "mamba", "window": {"size": 32, "start": None}}
+LATER |= {"state": "per_head", "state_dtype": "fp32"}
 
 
 def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
