@@ -231,6 +231,40 @@ class EncoderCost(Common):
     vocode: bool
     rounds: int
     out: Path
+class Advise(Common):
+    """stage=advise."""
+
+    gpu_gb: float
+    other_gb: float
+    streams: int
+    seconds: float
+    plans: list[str]
+    like: str
+    mixer: Literal["mamba", "window", "deltanet"]
+    state: Literal["per_head", "shared"]
+    state_dtype: Literal["fp32", "bf16"]
+    dtype: Literal["fp32", "bf16", "fp16"]
+    tokens_per_s: float
+    text_per_s: float
+    prompt_positions: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.other_gb < self.gpu_gb:
+            raise ValueError(
+                f"gpu_gb={self.gpu_gb:g} other_gb={self.other_gb:g}: what else lies on the GPU has to be less "
+                "than its memory, and not negative"
+            )
+        if self.streams < 1 or self.seconds <= 0 or not self.plans:
+            raise ValueError(
+                f"streams={self.streams} seconds={self.seconds:g} plans={self.plans}: at least one stream and "
+                "one plan, and some speech"
+            )
+        rates = (self.tokens_per_s, self.text_per_s)
+        if min(rates) <= 0 or self.prompt_positions < 0:
+            raise ValueError(
+                f"tokens_per_s={self.tokens_per_s:g} text_per_s={self.text_per_s:g} "
+                f"prompt_positions={self.prompt_positions}: two positive rates, and no negative prompt"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

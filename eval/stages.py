@@ -18,6 +18,7 @@ from rich.console import Console
 
 from eval.analysis.compare import compare
 from eval.efficiency.encoder_cost import encoder_cost
+from eval.efficiency.advise import advise
 from eval.efficiency.stage import efficiency
 from eval.listening.page import write_test
 from eval.listening.ratings import analyse
@@ -28,6 +29,7 @@ from eval.report.evaluation import check_baseline, report
 from eval.scoring.score import score
 from eval.scoring.scorers import Scorers, load_scorers
 from eval.settings import (
+    Advise,
     All,
     Board,
     Common,
@@ -268,6 +270,11 @@ def run_efficiency(s: Efficiency, console: Console) -> int:
     return 0
 
 
+def run_advise(s: Advise, console: Console) -> int:
+    advise(s, console)
+    return 0
+
+
 def run_play(s: Play, console: Console) -> int:
     from eval.play.stage import play  # its page needs the [play] extra
 
@@ -286,6 +293,7 @@ STAGES: dict[str, tuple[type[Common], Callable[[Any, Console], int]]] = {
     "listening": (Listening, run_listening),
     "ratings": (Ratings, run_ratings),
     "efficiency": (Efficiency, run_efficiency),
+    "advise": (Advise, run_advise),
     "play": (Play, run_play),
     "prosody": (Prosody, prosody),
     "encoder_cost": (EncoderCost, encoder_cost),

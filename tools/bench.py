@@ -24,13 +24,14 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from data.arguments import parse_arguments
+from eval.efficiency.memory import COSYVOICE2
 from eval.settings import Efficiency
 from eval.stages import run_efficiency
 from eval.store.files import InputError
 from eval.store.manifest import REPOSITORY, device_description
 from mamtra.lm.runtime import emulated
 from settings import typed_settings
-from tools.random_lm import COSYVOICE2, write_random_lm
+from tools.random_lm import write_random_lm
 
 PLANS = ("1to0", "1to1", "1to11")
 FAST = "fp32" if emulated("cpu", "bf16") else "bf16"
