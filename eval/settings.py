@@ -173,7 +173,7 @@ class Efficiency(Common):
     model: str | None
     models: Named
     baseline: str | None
-    peers: list[Literal["cosyvoice2", "no_text_head"]]
+    peers: list[Literal["cosyvoice2", "no_text_head", "granite"]]
     prefill: bool
     vocode: bool
     contexts: list[int]
