@@ -16,6 +16,7 @@ once): speed does not depend on what is said. `quick=true` makes every number sm
 
 import re
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,7 +113,9 @@ def main() -> None:
         sys.exit(f"only={names}: no such table {', '.join(sorted(unknown))}\n\n{__doc__}")
     try:
         for name in names.split(","):
+            begun = time.monotonic()
             measure_table(TABLES[name], models, out / name, more)
+            print(f"{name}: {(time.monotonic() - begun) / 60:.1f} minutes", flush=True)
     except InputError as error:
         sys.exit(f"error: {error}")
 
