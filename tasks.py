@@ -113,12 +113,10 @@ def converted(
     source = load_teacher(s.paths.teacher)
     mixers = load_lm(s.paths.layerwise) if s.init == LAYERWISE else None
     plan = plan_of(s)
-    codes = source.speech_vocab
-    tokens = token_data(s.paths, s.text, codes, s.batch, s.seed, train_paths)
+    tokens = token_data(s.paths, s.text, source.speech_vocab, s.batch, s.seed, train_paths)
     parts = (source, plan, s.init, tokens.calibration_batch())
-    options = {**asdict(s.transfer), "window": s.window.size}
-    options |= {"state": s.state, "state_dtype": s.state_dtype}
-    lm, report = build_student(*parts, mixers=mixers, **options)
+    options = asdict(s.transfer) | {"state": s.state, "state_dtype": s.state_dtype}
+    lm, report = build_student(*parts, mixers=mixers, window=s.window.size, **options)
     rank_zero_only(report.print)()
     say(f"layers: {draw(plan)}")
     return source, tokens, lm, report

@@ -270,11 +270,6 @@ def run_efficiency(s: Efficiency, console: Console) -> int:
     return 0
 
 
-def run_advise(s: Advise, console: Console) -> int:
-    advise(s, console)
-    return 0
-
-
 def run_play(s: Play, console: Console) -> int:
     from eval.play.stage import play  # its page needs the [play] extra
 
@@ -293,7 +288,7 @@ STAGES: dict[str, tuple[type[Common], Callable[[Any, Console], int]]] = {
     "listening": (Listening, run_listening),
     "ratings": (Ratings, run_ratings),
     "efficiency": (Efficiency, run_efficiency),
-    "advise": (Advise, run_advise),
+    "advise": (Advise, advise),
     "play": (Play, run_play),
     "prosody": (Prosody, prosody),
     "encoder_cost": (EncoderCost, encoder_cost),

@@ -102,8 +102,8 @@ def advice(found: Sequence[Need], s: Advise) -> str:
     )
 
 
-def advise(s: Advise, console: Console) -> list[Need]:
-    """Print the table and the answer. Raises InputError, and CheckpointError for a folder `like`."""
+def advise(s: Advise, console: Console) -> int:
+    """Print the table and the answer; exit code 0. Raises InputError, and CheckpointError for a folder `like`."""
     found = needs(s)
     length, conditioning = positions(s)
     rows = [
@@ -135,4 +135,4 @@ def advise(s: Advise, console: Console) -> list[Need]:
         soft_wrap=True,
     )
     console.print(advice(found, s), markup=False, highlight=False, soft_wrap=True)
-    return found
+    return 0

@@ -10,7 +10,6 @@ from rich.console import Console
 from eval.efficiency.advise import advice, advise, needs, positions
 from eval.efficiency.memory import counted
 from eval.settings import Advise
-from eval.stages import run_advise
 from eval.store.files import InputError
 from eval.store.manifest import REPOSITORY
 from mamtra.lm.checkpoint import CheckpointError, load_lm
@@ -79,7 +78,7 @@ def test_where_nothing_fits_the_most_is_said():
 
 def test_the_command_prints_the_table_and_the_answer():
     out = io.StringIO()
-    assert run_advise(settings(), Console(file=out, width=100)) == 0
+    assert advise(settings(), Console(file=out, width=100)) == 0
     text = " ".join(out.getvalue().split())
     assert "1to11" in text and "most streams" in text and "Stay with the teacher" in text
 
