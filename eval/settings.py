@@ -231,6 +231,8 @@ class EncoderCost(Common):
     vocode: bool
     rounds: int
     out: Path
+
+
 class Advise(Common):
     """stage=advise."""
 
@@ -250,20 +252,17 @@ class Advise(Common):
 
     def __post_init__(self) -> None:
         if not 0 <= self.other_gb < self.gpu_gb:
+            pair = f"gpu_gb={self.gpu_gb:g} other_gb={self.other_gb:g}"
             raise ValueError(
-                f"gpu_gb={self.gpu_gb:g} other_gb={self.other_gb:g}: what else lies on the GPU has to be less "
-                "than its memory, and not negative"
+                f"{pair}: what else lies on the GPU is below its memory, and not negative"
             )
-        if self.streams < 1 or self.seconds <= 0 or not self.plans:
+        positive = ("streams", "seconds", "tokens_per_s", "text_per_s")
+        for name in positive:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}={getattr(self, name):g}: has to be above 0")
+        if self.prompt_positions < 0 or not self.plans:
             raise ValueError(
-                f"streams={self.streams} seconds={self.seconds:g} plans={self.plans}: at least one stream and "
-                "one plan, and some speech"
-            )
-        rates = (self.tokens_per_s, self.text_per_s)
-        if min(rates) <= 0 or self.prompt_positions < 0:
-            raise ValueError(
-                f"tokens_per_s={self.tokens_per_s:g} text_per_s={self.text_per_s:g} "
-                f"prompt_positions={self.prompt_positions}: two positive rates, and no negative prompt"
+                f"prompt_positions={self.prompt_positions} plans={self.plans}: no negative prompt, and a plan"
             )
 
 

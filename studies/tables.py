@@ -20,8 +20,7 @@ import pandas as pd
 
 from eval.store.files import InputError, write_text
 from eval.store.manifest import REPOSITORY
-from studies.documents import grid, measured, mini, mvc, training
-from studies.documents import grid, measured, mini, speed, training
+from studies.documents import grid, measured, mini, mvc, speed, training
 from studies.documents.markers import rewritten
 from studies.documents.sources import Sources
 from studies.figures import write_figures

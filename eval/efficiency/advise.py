@@ -103,7 +103,7 @@ def advice(found: Sequence[Need], s: Advise) -> str:
 
 
 def advise(s: Advise, console: Console) -> int:
-    """Print the table and the answer; exit code 0. Raises InputError, and CheckpointError for a folder `like`."""
+    """Print table and answer; exit code 0. Raises InputError, and CheckpointError for a folder `like`."""
     found = needs(s)
     length, conditioning = positions(s)
     rows = [
