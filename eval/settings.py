@@ -256,14 +256,12 @@ class Advise(Common):
             raise ValueError(
                 f"{pair}: what else lies on the GPU is below its memory, and not negative"
             )
-        positive = ("streams", "seconds", "tokens_per_s", "text_per_s")
-        for name in positive:
+        for name in ("streams", "seconds", "tokens_per_s", "text_per_s"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name):g}: has to be above 0")
         if self.prompt_positions < 0 or not self.plans:
-            raise ValueError(
-                f"prompt_positions={self.prompt_positions} plans={self.plans}: no negative prompt, and a plan"
-            )
+            pair = f"prompt_positions={self.prompt_positions} plans={self.plans}"
+            raise ValueError(f"{pair}: no negative prompt, and at least one plan")
 
 
 @dataclass(frozen=True, kw_only=True)

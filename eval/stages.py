@@ -17,8 +17,8 @@ import torch
 from rich.console import Console
 
 from eval.analysis.compare import compare
-from eval.efficiency.encoder_cost import encoder_cost
 from eval.efficiency.advise import advise
+from eval.efficiency.encoder_cost import encoder_cost
 from eval.efficiency.stage import efficiency
 from eval.listening.page import write_test
 from eval.listening.ratings import analyse
