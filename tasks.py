@@ -115,7 +115,7 @@ def converted(
     plan = plan_of(s)
     tokens = token_data(s.paths, s.text, source.speech_vocab, s.batch, s.seed, train_paths)
     parts = (source, plan, s.init, tokens.calibration_batch())
-    options = asdict(s.transfer) | {"state": s.state, "state_dtype": s.state_dtype}
+    options: Any = asdict(s.transfer) | {"state": s.state, "state_dtype": s.state_dtype}
     lm, report = build_student(*parts, mixers=mixers, window=s.window.size, **options)
     rank_zero_only(report.print)()
     say(f"layers: {draw(plan)}")

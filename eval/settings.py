@@ -252,10 +252,7 @@ class Advise(Common):
 
     def __post_init__(self) -> None:
         if not 0 <= self.other_gb < self.gpu_gb:
-            pair = f"gpu_gb={self.gpu_gb:g} other_gb={self.other_gb:g}"
-            raise ValueError(
-                f"{pair}: what else lies on the GPU is below its memory, and not negative"
-            )
+            raise ValueError(f"gpu_gb={self.gpu_gb:g} other_gb={self.other_gb:g}: 0 <= other < gpu")
         for name in ("streams", "seconds", "tokens_per_s", "text_per_s"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}={getattr(self, name):g}: has to be above 0")
