@@ -5,6 +5,7 @@
     score          rows of scores                 listening   a blind test; ratings: what its listeners said
     report         table and page                 efficiency  speed and memory of models
     play           a local page: type a sentence, hear models side by side
+    advise         which plan fits a GPU, from counted bytes
 
 python evaluate.py stage=<stage> --help shows the keys of a stage. Names, paths and texts are taken as the shell
 passes them, commas, quotes and brackets too; only {name: folder} and [a, b] are read as such.

@@ -114,11 +114,10 @@ def converted(
     source = load_teacher(s.paths.teacher)
     mixers = load_lm(s.paths.layerwise) if s.init == LAYERWISE else None
     plan = plan_of(s)
-    codes = source.speech_vocab
-    tokens = token_data(s.paths, s.text, codes, s.batch, s.seed, train_paths)
+    tokens = token_data(s.paths, s.text, source.speech_vocab, s.batch, s.seed, train_paths)
     parts = (source, plan, s.init, tokens.calibration_batch())
-    options = {**asdict(s.transfer), "window": s.window.size}
-    lm, report = build_student(*parts, mixers=mixers, **options)
+    options: Any = asdict(s.transfer) | {"state": s.state, "state_dtype": s.state_dtype}
+    lm, report = build_student(*parts, mixers=mixers, window=s.window.size, **options)
     rank_zero_only(report.print)()
     say(f"layers: {draw(plan)}")
     return source, tokens, lm, report
@@ -155,6 +154,8 @@ LATER: Mapping[str, Any] = {
     "mixer": "mamba",
     "window": {"size": 32, "start": None},
     "callbacks": {},
+    "state": "per_head",
+    "state_dtype": "fp32",
 }
 
 

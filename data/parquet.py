@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from data.tokens import (
@@ -19,6 +19,7 @@ from data.tokens import (
     TokenTable,
 )
 
+pc: Any = pyarrow.compute  # its functions are made when it is imported: no type checker sees them
 LARGEST_CODEBOOK = int(np.iinfo(CODE_DTYPE).max) + 1
 
 

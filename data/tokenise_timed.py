@@ -93,7 +93,8 @@ def tokenise(
     columns = ["utterance", "tokens", "alignment"]
     done = pd.concat([pd.read_parquet(p, columns=columns) for p in sorted(parts.glob("*.parquet"))])
     # The rest is the manifest's: a grown corpus may have given a recording to another split.
-    made = table.merge(done, on="utterance", how="left", validate="one_to_one")[COLUMNS]
+    merged = table.merge(done, on="utterance", how="left", validate="one_to_one")
+    made = pd.DataFrame(merged[COLUMNS])
     _replace(out, made)
     n_tokens = int(made["tokens"].map(len).sum())
     print(f"{len(made)} rows, {n_tokens} tokens -> {out}")

@@ -173,7 +173,7 @@ class Efficiency(Common):
     model: str | None
     models: Named
     baseline: str | None
-    peers: list[Literal["cosyvoice2", "no_text_head"]]
+    peers: list[Literal["cosyvoice2", "no_text_head", "granite"]]
     prefill: bool
     vocode: bool
     contexts: list[int]
@@ -231,6 +231,34 @@ class EncoderCost(Common):
     vocode: bool
     rounds: int
     out: Path
+
+
+class Advise(Common):
+    """stage=advise."""
+
+    gpu_gb: float
+    other_gb: float
+    streams: int
+    seconds: float
+    plans: list[str]
+    like: str
+    mixer: Literal["mamba", "window", "deltanet"]
+    state: Literal["per_head", "shared"]
+    state_dtype: Literal["fp32", "bf16"]
+    dtype: Literal["fp32", "bf16", "fp16"]
+    tokens_per_s: float
+    text_per_s: float
+    prompt_positions: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.other_gb < self.gpu_gb:
+            raise ValueError(f"gpu_gb={self.gpu_gb:g} other_gb={self.other_gb:g}: 0 <= other < gpu")
+        for name in ("streams", "seconds", "tokens_per_s", "text_per_s"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}={getattr(self, name):g}: has to be above 0")
+        if self.prompt_positions < 0 or not self.plans:
+            pair = f"prompt_positions={self.prompt_positions} plans={self.plans}"
+            raise ValueError(f"{pair}: no negative prompt, and at least one plan")
 
 
 @dataclass(frozen=True, kw_only=True)

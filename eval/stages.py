@@ -17,6 +17,7 @@ import torch
 from rich.console import Console
 
 from eval.analysis.compare import compare
+from eval.efficiency.advise import advise
 from eval.efficiency.encoder_cost import encoder_cost
 from eval.efficiency.stage import efficiency
 from eval.listening.page import write_test
@@ -28,6 +29,7 @@ from eval.report.evaluation import check_baseline, report
 from eval.scoring.score import score
 from eval.scoring.scorers import Scorers, load_scorers
 from eval.settings import (
+    Advise,
     All,
     Board,
     Common,
@@ -286,6 +288,7 @@ STAGES: dict[str, tuple[type[Common], Callable[[Any, Console], int]]] = {
     "listening": (Listening, run_listening),
     "ratings": (Ratings, run_ratings),
     "efficiency": (Efficiency, run_efficiency),
+    "advise": (Advise, advise),
     "play": (Play, run_play),
     "prosody": (Prosody, prosody),
     "encoder_cost": (EncoderCost, encoder_cost),

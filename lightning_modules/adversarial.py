@@ -22,7 +22,7 @@ class AdversarialModule(TrainedModule):
     of the same parameters, which processes that average their gradients would have to agree on.
     """
 
-    network: nn.Module
+    network: Any  # an nn.Module
     monitor = "val_loss"
 
     def __init__(self, lr: float, steps: int, adversarial_from: int, grad_clip: float) -> None:

@@ -115,7 +115,7 @@ class LanguageModelModule(TrainedModule):
         return self.optimizer_settings.follows_length
 
     def save_model(self, path: Path, provenance: Mapping[str, Any], dtype: str) -> None:
-        save_lm(path, self.model, provenance, dtype)
+        save_lm(path, self.model, dict(provenance), dtype)
 
     def restore_model(self, path: Path) -> None:
         self.model.load_state_dict(load_lm(path).state_dict())

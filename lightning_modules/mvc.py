@@ -85,7 +85,7 @@ class MVCModule(LanguageModelModule):
         )
 
     def save_model(self, path: Path, provenance: Mapping[str, Any], dtype: str) -> None:
-        save_mvc(path, self.model, provenance, dtype)
+        save_mvc(path, self.model, dict(provenance), dtype)
 
     def restore_model(self, path: Path) -> None:
         self.model.load_state_dict(load_mvc(path).state_dict())

@@ -31,7 +31,7 @@ class AlignerModule(LanguageModelModule):
         self.model, self.optimizer_settings = model.train(), optimizer
 
     def save_model(self, path: Path, provenance: Mapping[str, Any], dtype: str) -> None:
-        save_aligner(path, self.model, provenance, dtype)
+        save_aligner(path, self.model, dict(provenance), dtype)
 
     def restore_model(self, path: Path) -> None:
         self.model.load_state_dict(load_aligner(path).state_dict())

@@ -130,6 +130,8 @@ class StudentSettings(ModelSettings):
     mixer: str
     plan: str | None
     init: str
+    state: Literal["per_head", "shared"]
+    state_dtype: Literal["fp32", "bf16"]
     window: WindowSettings
     transfer: TransferSettings
 

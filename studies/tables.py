@@ -20,7 +20,7 @@ import pandas as pd
 
 from eval.store.files import InputError, write_text
 from eval.store.manifest import REPOSITORY
-from studies.documents import grid, measured, mini, mvc, training
+from studies.documents import grid, measured, mini, mvc, speed, training
 from studies.documents.markers import rewritten
 from studies.documents.sources import Sources
 from studies.figures import write_figures
@@ -41,6 +41,8 @@ BLOCKS: Mapping[str, Block] = {
     "demo": mini.demo_table,
     "efficiency": mini.efficiency_table,
     "memory": measured.memory_table,
+    "speed": speed.speed_tables,
+    "performance": speed.performance,
     "targets": measured.targets_table,
     "coverage": measured.coverage_table,
     "exactness": partial(measured.group_table, group="exactness"),

@@ -77,6 +77,14 @@ def test_every_mixer_but_attention_is_an_option_and_windows_need_no_init():
         resolved("experiment=mini_cell", "mixer=rnn")
 
 
+def test_what_has_a_state_is_an_axis_of_every_student():
+    for name in ("mini_distill", "mini_cell", "mini_layerwise", "cosyvoice2_explore"):
+        plain = resolved(f"experiment={name}")
+        assert (plain["state"], plain["state_dtype"]) == ("per_head", "fp32"), name
+        shared = resolved(f"experiment={name}", "state=shared", "state_dtype=bf16")
+        assert (shared["state"], shared["state_dtype"]) == ("shared", "bf16"), name
+
+
 def test_the_teacher_continued_has_the_cells_data_steps_and_rate():
     cell, continued = (resolved(f"experiment={n}") for n in ("mini_grid", "mini_grid_continued"))
     for key in ("batch", "steps", "optimizer", "trainer", "seed"):

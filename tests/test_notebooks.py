@@ -12,7 +12,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def test_the_notebooks_are_there():
-    expected = {"ce_vs_wer", "initialisation", "layer_importance", "objective", "placement_grid"}
+    expected = {"ce_vs_wer", "efficiency", "initialisation", "layer_importance", "objective"}
+    expected |= {"placement_grid"}
     assert {path.stem for path in NOTEBOOKS} == expected
 
 

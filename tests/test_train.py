@@ -121,9 +121,11 @@ def test_the_teacher_continued(train, tmp_path, assets):
 
 def test_settings_that_came_later_leave_earlier_runs_what_they_were():
     plain = {"mixer": "mamba", "window": {"size": 32, "start": None}, "ratio": "1to1", "steps": 3}
+    plain |= {"state": "per_head", "state_dtype": "fp32"}
     assert identity(plain) == {"ratio": "1to1", "steps": 3}
     assert identity(plain | {"mixer": "window"})["mixer"] == "window"
     assert identity(plain | {"window": {"size": 16, "start": None}})["window"]["size"] == 16
+    assert identity(plain | {"state": "shared"})["state"] == "shared"
     assert identity(plain | {"plan": "AW", "mixer": "window"}) == {"plan": "AW", "steps": 3}
 
 

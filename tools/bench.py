@@ -16,6 +16,7 @@ once): speed does not depend on what is said. `quick=true` makes every number sm
 
 import re
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,13 +25,14 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from data.arguments import parse_arguments
+from eval.efficiency.memory import COSYVOICE2
 from eval.settings import Efficiency
 from eval.stages import run_efficiency
 from eval.store.files import InputError
 from eval.store.manifest import REPOSITORY, device_description
 from mamtra.lm.runtime import emulated
 from settings import typed_settings
-from tools.random_lm import COSYVOICE2, write_random_lm
+from tools.random_lm import write_random_lm
 
 PLANS = ("1to0", "1to1", "1to11")
 FAST = "fp32" if emulated("cpu", "bf16") else "bf16"
@@ -111,7 +113,9 @@ def main() -> None:
         sys.exit(f"only={names}: no such table {', '.join(sorted(unknown))}\n\n{__doc__}")
     try:
         for name in names.split(","):
+            begun = time.monotonic()
             measure_table(TABLES[name], models, out / name, more)
+            print(f"{name}: {(time.monotonic() - begun) / 60:.1f} minutes", flush=True)
     except InputError as error:
         sys.exit(f"error: {error}")
 

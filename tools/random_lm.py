@@ -11,25 +11,16 @@ from pathlib import Path
 import torch
 
 from data.arguments import parse_arguments
+from eval.efficiency.memory import sizes_like
 from mamtra.backbone.layer_plan import layer_plan
-from mamtra.backbone.sizes import BackboneSizes
-from mamtra.lm.checkpoint import read_description, save_lm
+from mamtra.lm.checkpoint import save_lm
 from mamtra.lm.speech_lm import SpeechLM
-from mamtra.text.qwen import QwenTokenizer
-from mamtra.transfer.cosyvoice2 import SIZES, SPEECH_VOCAB
-
-COSYVOICE2 = "cosyvoice2"
 
 
 def write_random_lm(like: str, ratio: str, out: Path, placement: str, dtype: str) -> Path:
     """Raises ValueError for an unknown ratio, placement or dtype, and CheckpointError for a folder `like` that
     is none of ours."""
-    if like == COSYVOICE2:
-        sizes, vocabularies = SIZES, (QwenTokenizer.vocab_size, SPEECH_VOCAB)
-    else:
-        about = read_description(like)
-        sizes = BackboneSizes(**about["sizes"])
-        vocabularies = about["text_vocab"], about["speech_vocab"]
+    sizes, vocabularies = sizes_like(like)
     torch.manual_seed(0)
     model = SpeechLM(sizes, layer_plan(sizes.n_layers, ratio, placement), *vocabularies)
     return save_lm(out, model, {"weights": "random", "like": like, "ratio": ratio}, dtype)

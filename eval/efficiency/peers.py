@@ -3,6 +3,7 @@
     cosyvoice2     as CosyVoice 2's own code does (llm/llm.py:247-259, :494-510, utils/common.py:103-133): the
                    hidden states of every layer, the text head that nobody reads, a mask built anew for every
                    token, a nucleus drawn by a loop over scalars, one sentence at a time
+    granite        a hybrid of ours as it is exported (granite_peer.py)
     no_text_head   the best that transformers does with these weights without a serving engine: Qwen2Model on a
                    batch, with our head and our sampling
 
@@ -26,8 +27,9 @@ from mamtra.lm.sampling import Sampling, sample
 from mamtra.lm.sequence import KIND_SPEECH, build_prompt, eos_id
 from mamtra.lm.speech_lm import SpeechLM
 
-COSYVOICE2, NO_TEXT_HEAD = "cosyvoice2", "no_text_head"
+COSYVOICE2, NO_TEXT_HEAD, GRANITE = "cosyvoice2", "no_text_head", "granite"
 NAMES = {
+    GRANITE: "transformers' Granite hybrid",
     COSYVOICE2: "transformers as CosyVoice 2 drives it",
     NO_TEXT_HEAD: "transformers without text head",
 }
@@ -111,11 +113,15 @@ class TimedPeer:
         for tokens in zip(*rows, strict=True):
             yield list(tokens)
 
-    def _start(self, context: int, seeds: Sequence[int]) -> tuple[Tensor, Any, Tensor]:
-        """(what is fed first (B, T, D), the cache, speech tokens before what follows (B,))."""
+    def new_cache(self) -> Any:
+        """An empty one of transformers."""
         from transformers import DynamicCache
 
-        lm, cache, device = self.lm, DynamicCache(), self.lm.device
+        return DynamicCache()
+
+    def _start(self, context: int, seeds: Sequence[int]) -> tuple[Tensor, Any, Tensor]:
+        """(what is fed first (B, T, D), the cache, speech tokens before what follows (B,))."""
+        lm, cache, device = self.lm, self.new_cache(), self.lm.device
         if self.prefill:
             prompts = [build_prompt(*made_up_text(lm, context, seed)) for seed in seeds]
             ids = torch.stack([ids for ids, _ in prompts]).to(device)

@@ -21,10 +21,11 @@ from rich.table import Table
 
 from eval.console import number_table, progress_bar
 from eval.efficiency.bandwidth import memory_bandwidth
+from eval.efficiency.granite_peer import TimedGranite
 from eval.efficiency.measure import Timed, measure
 from eval.efficiency.models import SPECIAL, TimedModel
+from eval.efficiency.peers import GRANITE, TimedPeer
 from eval.efficiency.peers import NAMES as PEER_NAMES
-from eval.efficiency.peers import TimedPeer
 from eval.settings import Efficiency
 from eval.store.files import InputError, sha256_json, write_json, write_text
 from eval.store.manifest import (
@@ -35,7 +36,7 @@ from eval.store.manifest import (
 )
 from eval.synthesis.model_voicer import check_model_folder
 from eval.synthesis.systems import CODEC, RECORDINGS
-from mamtra.backbone.layer_plan import ATTENTION
+from mamtra.backbone.layer_plan import ATTENTION, MAMBA
 from mamtra.lm.checkpoint import DTYPES, load_lm
 from mamtra.lm.runtime import runtime, runtime_text
 from mamtra.lm.speech_lm import SpeechLM
@@ -156,22 +157,26 @@ def _load(runs: Mapping[str, tuple[str, str, bool]], s: Efficiency) -> dict[str,
             systems[name] = TimedModel(lm, codec, s.prefill)
         rate = codec.token_rate_hz if codec is not None else None
         for name, (kind, dtype) in _peer_names(s).items():
-            lm = _whole_attention(systems, DTYPES[dtype])
-            systems[name] = TimedPeer(lm, kind, s.prefill, rate)
+            lm = _source(systems, DTYPES[dtype], hybrid=kind == GRANITE)
+            if kind == GRANITE:
+                systems[name] = TimedGranite(lm, s.prefill, rate)
+            else:
+                systems[name] = TimedPeer(lm, kind, s.prefill, rate)
     except (ValueError, FileNotFoundError, RuntimeError) as error:
         raise InputError(str(error)) from error
     return systems
 
 
-def _whole_attention(systems: Mapping[str, Timed], dtype: torch.dtype) -> SpeechLM:
-    """The first model of attention alone in this dtype, whose weights peers share."""
-    for system in systems.values():
-        if (
-            isinstance(system, TimedModel)
-            and set(system.lm.plan) == {ATTENTION}
-            and system.lm.dtype == dtype
-        ):
-            return system.lm
+def _source(systems: Mapping[str, Timed], dtype: torch.dtype, hybrid: bool) -> SpeechLM:
+    """The first model in this dtype, of attention alone or of attention and Mamba layers, whose weights a peer
+    has."""
+    kinds = {ATTENTION, MAMBA} if hybrid else {ATTENTION}
+    models = [one.lm for one in systems.values() if isinstance(one, TimedModel)]
+    fitting = [lm for lm in models if lm.dtype == dtype and set(lm.plan) == kinds]
+    if fitting:
+        return fitting[0]
+    if hybrid:
+        raise InputError("peers=granite needs one of the models to have attention and Mamba layers")
     raise InputError("peers= needs one of the models to be attention alone, such as a teacher")
 
 

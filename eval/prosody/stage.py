@@ -35,7 +35,9 @@ def prosody(s: Prosody, console: Console) -> int:
             f"{s.results} has no evaluation of {s.testset.meta}: name its list, testset.meta=<file>"
         )
     if len(systems) < len(every):
-        console.print(f"{len(every) - len(systems)} systems of other test sets are left out")
+        console.print(
+            f"{len(every) - len(systems)} systems of other test sets are left out", markup=False
+        )
     names = [_label(one) for one in systems]
     for key in ("floor", "ceiling"):
         if (name := getattr(s, key)) is not None and name not in names:
@@ -58,7 +60,9 @@ def prosody(s: Prosody, console: Console) -> int:
     if tau is not None:
         first, second = s.trackers[:2]
         verdict = "alike" if tau == 1 else "not alike: no claim about pitch rests on one of them"
-        console.print(f"{first} and {second} rank the systems {verdict} (Kendall {tau:.2f})")
+        console.print(
+            f"{first} and {second} rank the systems {verdict} (Kendall {tau:.2f})", markup=False
+        )
     write_text(s.results / CSV, _csv(lines))
     console.print(f"{s.results / CSV}", markup=False, soft_wrap=True)
     return 0

@@ -64,5 +64,5 @@ def agreement(lines: Mapping[str, Sequence[Line]]) -> float | None:
     shared = sorted(first.keys() & second.keys())
     if len(shared) < 2:
         return None
-    tau, _ = kendalltau([first[name] for name in shared], [second[name] for name in shared])
-    return float(tau)
+    found: Any = kendalltau([first[name] for name in shared], [second[name] for name in shared])
+    return float(found.statistic)

@@ -148,7 +148,8 @@ class Decoder(nn.Module):
         device: torch.device | str = "cpu",
         conditioning: int = 0,
     ) -> DecodeState:
-        """Empty state for `batch` rows of at most `max_length` tokens; SSM states stay fp32.
+        """Empty state for `batch` rows of at most `max_length` tokens. Recurrent states
+        have the dtype of `BackboneSizes.state_dtype`.
 
         conditioning: tokens that are not generated; window layers keep them all, and make room when there
         are more.

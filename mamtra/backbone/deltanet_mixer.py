@@ -22,7 +22,7 @@ from mamtra.backbone.elementwise import rms_norm, without_autocast
 from mamtra.backbone.gated_delta import gated_delta, gated_delta_step
 from mamtra.backbone.mamba_mixer import A_MAX, A_MIN, DT_MAX, DT_MIN, inverse_softplus
 from mamtra.backbone.sizes import BackboneSizes
-from mamtra.backbone.state import MambaState
+from mamtra.backbone.state import MambaState, recurrent_state
 
 
 class DeltaNetMixer(nn.Module):
@@ -130,8 +130,7 @@ class DeltaNetMixer(nn.Module):
         """Empty state for `batch` rows, which is a Mamba layer's: conv inputs and (B, H, E, E)."""
         sizes, channels = self.sizes, self.conv_bias.numel()
         conv = torch.zeros(batch, sizes.d_conv - 1, channels, dtype=dtype, device=device)
-        shape = (batch, sizes.n_heads, sizes.head_dim, sizes.head_dim)
-        return MambaState(conv, torch.zeros(shape, dtype=torch.float32, device=device))
+        return MambaState(conv, recurrent_state(sizes, batch, sizes.n_heads, device))
 
     def prefill(self, x: Tensor, context: SequenceContext, state: MambaState) -> Tensor:
         """As `forward`, and fills `state` as of each row's last valid token."""
@@ -150,8 +149,11 @@ class DeltaNetMixer(nn.Module):
         q, k, v = self._convolve(inputs)
         if new == 1:
             q, k, v, log_decay, beta = (part[:, 0] for part in (q, k, v, log_decay, beta))
-            y = gated_delta_step(q, k, v, log_decay, beta, state.ssm)[:, None]
+            last = state.ssm.float()  # itself in fp32
+            y = gated_delta_step(q, k, v, log_decay, beta, last)[:, None]
         else:
-            y, last = gated_delta(q, k, v, log_decay, beta, state.ssm, self.sizes.chunk)
+            before = state.ssm.float()
+            y, last = gated_delta(q, k, v, log_decay, beta, before, self.sizes.chunk)
+        if last is not state.ssm:
             state.ssm.copy_(last)
         return self._finish(y.to(z.dtype), z)

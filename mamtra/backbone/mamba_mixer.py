@@ -8,8 +8,8 @@ RMSNormGated does there (norm_before_gate=False, group_size = head width).
 
 Initial weights: mamba_ssm modules/mamba2.py (A ~ U(1, 16), dt log-uniform in 0.001..0.1, D = 1).
 
-B batch, T time, K new tokens, D d_model, H heads, G key/value heads, E head width = state width,
-W convolution taps, C = 2 G E + H E convolved channels.
+B batch, T time, K new tokens, D d_model, H heads, G key/value heads, S states (H, or G where the heads of a
+group share one), E head width = state width, W convolution taps, C = 2 G E + H E convolved channels.
 """
 
 import math
@@ -23,7 +23,7 @@ from mamtra.backbone.context import SequenceContext, StepContext
 from mamtra.backbone.elementwise import rms_norm, rotary, without_autocast
 from mamtra.backbone.sizes import BackboneSizes
 from mamtra.backbone.ssd import ssd
-from mamtra.backbone.state import MambaState
+from mamtra.backbone.state import MambaState, recurrent_state
 
 DT_MIN, DT_MAX = 1e-3, 0.1  # tokens
 A_MIN, A_MAX = 1.0, 16.0
@@ -42,12 +42,12 @@ class MambaMixer(nn.Module):
         self.sizes = sizes
         channels = 2 * sizes.d_kv + sizes.d_inner
         self.in_proj = nn.Linear(sizes.d_model, sizes.d_inner + channels)
-        self.dt_proj = nn.Linear(sizes.d_model, sizes.n_heads, bias=False)
+        self.dt_proj = nn.Linear(sizes.d_model, sizes.n_states, bias=False)
         # A separate dt keeps the rows of in_proj a multiple of 8, which fused kernels need.
         self.conv_weight = nn.Parameter(torch.empty(channels, sizes.d_conv))
         self.conv_bias = nn.Parameter(torch.empty(channels))
-        self.dt_bias = nn.Parameter(torch.empty(sizes.n_heads))
-        self.a_log = nn.Parameter(torch.empty(sizes.n_heads))
+        self.dt_bias = nn.Parameter(torch.empty(sizes.n_states))
+        self.a_log = nn.Parameter(torch.empty(sizes.n_states))
         self.skip = nn.Parameter(torch.empty(sizes.n_heads))
         self.norm_weight = nn.Parameter(torch.empty(sizes.d_inner))
         self.out_proj = nn.Linear(sizes.d_inner, sizes.d_model)
@@ -76,7 +76,7 @@ class MambaMixer(nn.Module):
         self.norm_weight.fill_(1.0)
 
     def _dynamics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, T, D) -> dt (B, T, H) in tokens and A (H,) < 0, both fp32 or wider."""
+        """x (B, T, D) -> dt (B, T, S) in tokens and A (S,) < 0, both fp32 or wider."""
         with without_autocast(x):
             wide = torch.promote_types(x.dtype, torch.float32)
             raw = F.linear(x.to(wide), self.dt_proj.weight.to(wide), self.dt_bias.to(wide))
@@ -106,8 +106,26 @@ class MambaMixer(nn.Module):
         x, b, c = (part.unflatten(-1, (-1, sizes.head_dim)) for part in (x, b, c))
         return x, b, c
 
+    def _scan(
+        self,
+        parts: tuple[Tensor, Tensor, Tensor],
+        dt: Tensor,
+        a: Tensor,
+        state: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """x, B and C of `_convolve`, dt (B, T, S), a (S,), state (B, S, E, E) or None -> y (B, T, H, E) and the
+        last state, in fp32 or wider."""
+        x, b, c = parts
+        copies = self.sizes.n_heads // self.sizes.n_states
+        if copies > 1:  # the query heads of a group have equal states: one of each is kept
+            dt, a = dt.repeat_interleave(copies, dim=2), a.repeat_interleave(copies)
+            state = None if state is None else state.repeat_interleave(copies, dim=1)
+        state = None if state is None else state.float()
+        y, last = ssd(x, dt, a, b, c, state, self.sizes.chunk)
+        return y, last[:, ::copies]
+
     def _run(self, x: Tensor, context: SequenceContext) -> tuple[Tensor, Tensor, Tensor]:
-        """Output (B, T, D), convolution inputs (B, W-1 + T, C), last SSM state (B, H, E, E)."""
+        """Output (B, T, D), convolution inputs (B, W-1 + T, C), last SSM state (B, S, E, E)."""
         sizes = self.sizes
         z, xbc = self.in_proj(x).split((sizes.d_inner, self.conv_bias.numel()), dim=-1)
         dt, a = self._dynamics(x)
@@ -118,9 +136,9 @@ class MambaMixer(nn.Module):
             # The bias makes padded positions non-zero, and the convolution would look back at them.
             xbc = xbc.masked_fill(~context.valid[:, :, None], 0.0)
         inputs = F.pad(xbc, (0, 0, sizes.d_conv - 1, 0))
-        x_heads, b, c = self._convolve(inputs, context)
-        y, state = ssd(x_heads, dt, a, b, c, chunk=sizes.chunk)
-        return self._finish(y, x_heads, z), inputs, state
+        parts = self._convolve(inputs, context)
+        y, state = self._scan(parts, dt, a)
+        return self._finish(y, parts[0], z), inputs, state
 
     def forward(self, x: Tensor, context: SequenceContext) -> Tensor:
         """x (B, T, D) -> (B, T, D). Outputs at padded positions are finite but meaningless."""
@@ -139,8 +157,7 @@ class MambaMixer(nn.Module):
         conv = torch.zeros(
             batch, sizes.d_conv - 1, self.conv_bias.numel(), dtype=dtype, device=device
         )
-        shape = (batch, sizes.n_heads, sizes.head_dim, sizes.head_dim)
-        return MambaState(conv, torch.zeros(shape, dtype=torch.float32, device=device))
+        return MambaState(conv, recurrent_state(sizes, batch, sizes.n_states, device))
 
     def prefill(self, x: Tensor, context: SequenceContext, state: MambaState) -> Tensor:
         """As `forward`, and fills `state` as of each row's last valid token."""
@@ -151,7 +168,8 @@ class MambaMixer(nn.Module):
 
     def step(self, x: Tensor, context: StepContext, state: MambaState) -> Tensor:
         """x (B, K, D) -> (B, K, D): K new tokens per row; the state moves in place."""
-        way = self._step_one if x.shape[1] == 1 else self._step_many
+        plain = x.shape[1] > 1 or torch.is_autocast_enabled(x.device.type)
+        way = self._step_many if plain else self._step_one
         return way(x, context, state)
 
     def _step_many(self, x: Tensor, context: StepContext, state: MambaState) -> Tensor:
@@ -161,30 +179,46 @@ class MambaMixer(nn.Module):
         dt, a = self._dynamics(x)
         inputs = torch.cat((state.conv.to(xbc.dtype), xbc), dim=1)
         state.conv.copy_(inputs[:, new:])
-        x_heads, b, c = self._convolve(inputs, context)
-        y, ssm = ssd(x_heads, dt, a, b, c, state.ssm, sizes.chunk)
+        parts = self._convolve(inputs, context)
+        y, ssm = self._scan(parts, dt, a, state.ssm)
         state.ssm.copy_(ssm)
-        return self._finish(y, x_heads, z)
+        return self._finish(y, parts[0], z)
 
     def _step_one(self, x: Tensor, context: StepContext, state: MambaState) -> Tensor:
         """`_step_many` for one token, in few operations: their overhead is what decoding costs."""
         sizes = self.sizes
-        rows, heads = x.shape[0], (sizes.n_kv_heads, sizes.group)
-        z, xbc = self.in_proj(x).split((sizes.d_inner, self.conv_bias.numel()), dim=-1)
-        dt, a = self._dynamics(x)
-        inputs = torch.cat((state.conv.to(xbc.dtype), xbc), dim=1)
+        rows, groups, e = x.shape[0], sizes.n_kv_heads, sizes.head_dim
+        dt_weight, dt_bias = self.dt_proj.weight.float(), self.dt_bias.float()
+        dt = F.softplus(F.linear(x.float(), dt_weight, dt_bias))
+        decay = dt.mul(self.a_log.float().exp()).neg_().exp_()
+        row = self.in_proj(x)
+        # The convolution's outputs take the place of its inputs, so that one SiLU serves them and the gate.
+        xbc = row[..., sizes.d_inner :]
+        inputs = torch.cat((state.conv, xbc), dim=1)
         state.conv.copy_(inputs[:, 1:])
-        taps = (inputs * self.conv_weight.t().to(xbc.dtype)).sum(dim=1)
-        mixed = F.silu(taps + self.conv_bias.to(xbc.dtype)).float()
-        v, bc = mixed.split((sizes.d_kv, sizes.d_kv + sizes.d_inner), dim=-1)
+        torch.sum(inputs * self.conv_weight.t(), 1, True, out=xbc)
+        xbc += self.conv_bias
+        row = F.silu(row, inplace=True).float()
+        widths = (sizes.d_inner, sizes.d_kv, sizes.d_kv, sizes.d_inner)
+        gate, v, b, c = row.split(widths, dim=-1)
         if sizes.mamba_rope:
-            bc = rotary(bc[:, None], context.cos, context.sin, sizes.head_dim)[:, 0]
-        b, c = bc.split((sizes.d_kv, sizes.d_inner), dim=-1)
-        v = v.view(rows, sizes.n_kv_heads, 1, sizes.head_dim)
-        # h_t = exp(dt A) h_{t-1} + dt B x^T; y_t = C^T h_t
-        write = b.view(rows, sizes.n_kv_heads, sizes.head_dim, 1) * v  # (B, G, E, E)
-        ssm = state.ssm.view(rows, *heads, *write.shape[2:])
-        scale = dt.view(rows, *heads, 1, 1)
-        ssm.mul_(torch.exp(dt * a).view_as(scale)).addcmul_(write[:, :, None], scale)
-        y = (c.view(rows, sizes.n_heads, 1, sizes.head_dim) @ state.ssm).to(xbc.dtype)
-        return self._finish(y.transpose(1, 2), v.transpose(1, 2).to(xbc.dtype), z)
+            bc = rotary(row[..., -sum(widths[2:]) :], context.cos, context.sin, e)
+            b, c = bc.split(widths[2:], dim=-1)
+        v = v.view(rows, groups, 1, e)
+        # h_t = exp(dt A) h_{t-1} + dt B x^T; y_t = C^T h_t + D x_t
+        write = b.view(rows, groups, e, 1) * v  # (B, G, E, E)
+        scale = (rows, groups, -1, 1, 1)
+        ssm = state.ssm.float()  # itself in fp32
+        by_group = ssm.view(rows, groups, -1, e, e)
+        by_group.mul_(decay.view(scale)).addcmul_(write[:, :, None], dt.view(scale))
+        if ssm is not state.ssm:
+            state.ssm.copy_(ssm)
+        # The heads that read one state are the rows of one product.
+        readers = sizes.n_heads // sizes.n_states
+        y = torch.bmm(c.reshape(-1, readers, e), ssm.view(-1, e, e))  # (B * S, H / S, E)
+        skip = self.skip.float().view(groups, sizes.group, 1)
+        y = torch.addcmul(y.view(rows, groups, sizes.group, e), skip, v)
+        y = y.view(rows, 1, sizes.n_heads, e)
+        gated = y.mul_(gate.view(y.shape))
+        weight = self.norm_weight.view(sizes.n_heads, e)
+        return self.out_proj(rms_norm(gated, weight, sizes.norm_eps, x.dtype).flatten(2))

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+PER_HEAD, SHARED = "per_head", "shared"
+STATES = (PER_HEAD, SHARED)
+STATE_DTYPES = ("fp32", "bf16")
+
 
 @dataclass(frozen=True)
 class BackboneSizes:
@@ -10,6 +14,9 @@ class BackboneSizes:
     Mamba layers use the same heads: x and B have `n_kv_heads` heads of `head_dim`, C and the
     gate have `n_heads`, and the state of one head is `head_dim x head_dim`. `mamba_rope` rotates B
     and C by position as the teacher rotates k and q (MamTra drops positions in Mamba layers).
+    `state` says what has a decay and a step size in Mamba layers: every query head ("per_head"), or every
+    key/value head ("shared"). Then the query heads of a group, which write the same x and B, read one state.
+    `state_dtype` is what decoding keeps recurrent states in ("fp32", "bf16"); they are computed in fp32.
     `window` is how many generated positions a window layer sees.
     `text_rate` belongs to the language model's input: text units per speech token for its progress
     features, 0 for none (see mamtra.lm.progress).
@@ -32,6 +39,8 @@ class BackboneSizes:
     mamba_rope: bool = False
     text_rate: float = 0.0
     window: int = 32
+    state: str = PER_HEAD
+    state_dtype: str = "fp32"
 
     def __post_init__(self) -> None:
         counts = ("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "chunk")
@@ -39,6 +48,11 @@ class BackboneSizes:
         for name in counts:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name, valid in (("state", STATES), ("state_dtype", STATE_DTYPES)):
+            if getattr(self, name) not in valid:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r}: it must be one of {', '.join(valid)}"
+                )
         if self.d_conv < 2:
             raise ValueError(f"d_conv must be at least 2, got {self.d_conv}")
         if self.n_heads % self.n_kv_heads:
@@ -68,3 +82,8 @@ class BackboneSizes:
     def group(self) -> int:
         """Query heads that share one key/value head."""
         return self.n_heads // self.n_kv_heads
+
+    @property
+    def n_states(self) -> int:
+        """Recurrent states of a Mamba layer, each with a decay of its own."""
+        return self.n_kv_heads if self.state == SHARED else self.n_heads

@@ -1,6 +1,6 @@
 """Decode state: one entry per layer plus the position of every row.
 
-B batch, H heads, G key/value heads, E head_dim, L max_length, W d_conv, C convolved channels.
+B batch, S states of a layer, G key/value heads, E head_dim, L max_length, W d_conv, C convolved channels.
 
 `num_bytes` counts every tensor that a state holds, as the allocator gave it. Rows come and go: the live ones
 lie in front, `resize` says how many they are and `take_row` copies one row over another.
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mamtra.backbone.context import StepContext
 from mamtra.backbone.elementwise import over_heads
+from mamtra.backbone.sizes import BackboneSizes
 
 
 @dataclass
@@ -57,10 +58,12 @@ class AttentionState:
 
 @dataclass
 class MambaState:
-    """Constant-size state of a Mamba-2 layer."""
+    """Constant-size state of a Mamba-2 or DeltaNet layer."""
 
     conv: Tensor  # (B, W-1, C) last inputs of the convolution, before its activation
-    ssm: Tensor  # (B, H, E, E) fp32, state dimension before head dimension
+    ssm: (
+        Tensor  # (B, S, E, E) in `BackboneSizes.state_dtype`, state dimension before head dimension
+    )
 
     def num_bytes(self) -> int:
         """Bytes held."""
@@ -72,7 +75,7 @@ class MambaState:
 
     def geometry(self) -> tuple[Any, ...]:
         """What states have to share for a row to fit from one into the other."""
-        return MambaState, self.conv.shape[1:], self.ssm.shape[1:]
+        return MambaState, self.conv.shape[1:], self.ssm.shape[1:], self.ssm.dtype
 
     def fill_with_noise(self) -> None:
         """Fills the state, for measurements of time."""
@@ -91,6 +94,12 @@ class MambaState:
         """Copies another state's row `source` over row `row`; `used` changes nothing here."""
         self.conv[row] = other.conv[source]
         self.ssm[row] = other.ssm[source]
+
+
+def recurrent_state(sizes: BackboneSizes, batch: int, n: int, device: torch.device) -> Tensor:
+    """Zeros (batch, n, E, E) in the dtype that the sizes say."""
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[sizes.state_dtype]
+    return torch.zeros(batch, n, sizes.head_dim, sizes.head_dim, dtype=dtype, device=device)
 
 
 @dataclass

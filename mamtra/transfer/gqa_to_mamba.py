@@ -47,7 +47,8 @@ def check_init(init: str) -> str:
 
 def check_sizes(attention: AttentionMixer, mixer: Any) -> None:
     """Raises ValueError for layers of different geometry."""
-    own = {"mamba_rope": mixer.sizes.mamba_rope, "window": mixer.sizes.window}
+    names = ("mamba_rope", "window", "state", "state_dtype")
+    own: dict[str, Any] = {name: getattr(mixer.sizes, name) for name in names}
     if replace(attention.sizes, **own) != mixer.sizes:
         raise ValueError("the attention layer and the layer it becomes have different sizes")
 
@@ -193,7 +194,7 @@ def _calibrate(attention: AttentionMixer, mamba: MambaMixer, pieces: list[Piece]
     mamba.dt_proj.weight.zero_()
     mamba.dt_bias.copy_(inverse_softplus(torch.full_like(mamba.dt_bias, CALIBRATED_DT)))
     low, high = (math.log(half_life) for half_life in HALF_LIVES)
-    half_lives = torch.linspace(low, high, sizes.n_heads).exp()
+    half_lives = torch.linspace(low, high, sizes.n_states).exp()
     # exp(-dt A half_life) = 1/2
     mamba.a_log.copy_((math.log(2.0) / (CALIBRATED_DT * half_lives)).log())
 

@@ -34,7 +34,8 @@ ARCHITECTURE = "GraniteMoeHybridForCausalLM"
 LAYER_TYPES = {ATTENTION: "attention", MAMBA: "mamba"}
 # Sizes that the configuration has a word for, and `text_rate`, a matter of the input embeddings.
 MAPPED = ("d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "rope_theta")
-MAPPED += ("norm_eps", "d_conv", "chunk", "text_rate")
+# A shared state is exported as equal states of the heads that share it.
+MAPPED += ("norm_eps", "d_conv", "chunk", "text_rate", "state")
 # Qwen2-0.5B's. Nothing in the model ends there: runtimes reserve by it.
 MAX_POSITIONS = 32_768
 
@@ -45,9 +46,9 @@ _SAME = {  # ours -> theirs, within a layer
     "mlp.down_proj.weight": "shared_mlp.output_linear.weight",
 }
 _SAME_ATTENTION = {"mixer.out_proj.weight": "self_attn.o_proj.weight"}
+# Of every state: repeated where heads share one.
+_OF_STATES = {"mixer.dt_bias": "mamba.dt_bias", "mixer.a_log": "mamba.A_log"}
 _SAME_MAMBA = {
-    "mixer.dt_bias": "mamba.dt_bias",
-    "mixer.a_log": "mamba.A_log",
     "mixer.skip": "mamba.D",
     "mixer.norm_weight": "mamba.norm.weight",
     "mixer.out_proj.weight": "mamba.out_proj.weight",
@@ -68,7 +69,8 @@ def check_counterpart(sizes: BackboneSizes, plan: LayerPlan) -> None:
     for field in fields(sizes):
         value = getattr(sizes, field.name)
         # Of layers that the plan does not have; one with windows got no further than this.
-        unused = field.name == "window" or (field.name == "mamba_rope" and MAMBA not in plan)
+        of_mamba = field.name in ("mamba_rope", "state_dtype")
+        unused = field.name == "window" or (of_mamba and MAMBA not in plan)
         if field.name not in MAPPED and value != field.default and not unused:
             raise NoCounterpart(
                 f"{field.name}={value}: GraniteMoeHybrid has no counterpart for this setting; only a model "
@@ -139,6 +141,21 @@ def expand_channels(channels: Tensor, sizes: BackboneSizes) -> Tensor:
     return torch.cat((expand_groups(x, sizes), expand_groups(b, sizes), c))
 
 
+def expand_states(rows: Tensor, sizes: BackboneSizes, dim: int = 0) -> Tensor:
+    """S rows -> H rows: every state once for each of the heads that read it."""
+    return rows.repeat_interleave(sizes.n_heads // sizes.n_states, dim=dim)
+
+
+def _contract_states(rows: Tensor, sizes: BackboneSizes, name: str) -> Tensor:
+    """The inverse of `expand_states`. Raises NoCounterpart where the copies differ."""
+    by_state = rows.unflatten(0, (sizes.n_states, -1))
+    if not bool((by_state == by_state[:, :1]).all()):
+        raise NoCounterpart(
+            f"{name}: the rows differ between heads that share a state (trained further after the export?)"
+        )
+    return by_state[:, 0]
+
+
 def _contract(blocks: Tensor, sizes: BackboneSizes, name: str) -> Tensor:
     """The inverse of `expand_groups`. Raises NoCounterpart where the copies differ."""
     heads = blocks.unflatten(0, (sizes.n_kv_heads, sizes.group, sizes.head_dim))
@@ -191,8 +208,10 @@ def _mamba_out(layer: Mapping[str, Tensor], sizes: BackboneSizes) -> dict[str, T
     def widened(rows: Tensor, dt: Tensor) -> Tensor:
         return torch.cat((rows[z], expand_channels(rows[z.stop :], sizes), dt))
 
-    return {
-        "mamba.in_proj.weight": widened(weight, layer["mixer.dt_proj.weight"]),
+    dt = expand_states(layer["mixer.dt_proj.weight"], sizes)
+    states = {new: expand_states(layer[old], sizes) for old, new in _OF_STATES.items()}
+    return states | {
+        "mamba.in_proj.weight": widened(weight, dt),
         "mamba.in_proj.bias": widened(bias, bias.new_zeros(sizes.n_heads)),
         "mamba.conv1d.weight": expand_channels(layer["mixer.conv_weight"], sizes)[:, None],
         "mamba.conv1d.bias": expand_channels(layer["mixer.conv_bias"], sizes),
@@ -241,12 +260,16 @@ def _mamba_in(tensors: Mapping[str, Tensor], layer: str, sizes: BackboneSizes) -
     z_bias, channels_bias, dt_bias = tensors[names[1]].split(widths)
     _refuse_bias(dt_bias, f"{names[1]}, its rows of dt")
     conv = f"{layer}mamba.conv1d."
-    return {
+    states = {
+        old: _contract_states(tensors[layer + new], sizes, layer + new)
+        for old, new in _OF_STATES.items()
+    }
+    return states | {
         "mixer.in_proj.weight": torch.cat((z, _contract_channels(channels, sizes, names[0]))),
         "mixer.in_proj.bias": torch.cat(
             (z_bias, _contract_channels(channels_bias, sizes, names[1]))
         ),
-        "mixer.dt_proj.weight": dt,
+        "mixer.dt_proj.weight": _contract_states(dt, sizes, f"{names[0]}, its rows of dt"),
         "mixer.conv_weight": _contract_channels(
             tensors[f"{conv}weight"][:, 0], sizes, f"{conv}weight"
         ),

@@ -9,7 +9,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from mamtra.backbone.layer_plan import ATTENTION, LayerPlan, check_plan
+from mamtra.backbone.layer_plan import ATTENTION, MAMBA, LayerPlan, check_plan
+from mamtra.backbone.sizes import PER_HEAD
 from mamtra.lm.sequence import SequenceBatch
 from mamtra.lm.speech_lm import SpeechLM
 from mamtra.transfer.conversions import CONVERSIONS, SAME_TENSORS
@@ -62,6 +63,8 @@ def build_student(
     dropout: float = 0.0,
     freeze: Sequence[str] = (),
     mamba_rope: bool = False,
+    state: str = PER_HEAD,
+    state_dtype: str = "fp32",
     window: int | None = None,
     mixers: SpeechLM | None = None,
 ) -> tuple[SpeechLM, TransferReport]:
@@ -70,12 +73,13 @@ def build_student(
 
     calibration_batch (about 1,000 tokens are enough) is needed by init "calibrated" and for the
     step-0 cosines of the report. freeze names groups of FREEZE_GROUPS that will not be trained.
-    mamba_rope, window: see BackboneSizes; the teacher's window when None.
+    mamba_rope, state, state_dtype, window: see BackboneSizes; the teacher's window when None.
     mixers: for init "layerwise", the model whose Mamba mixers are taken over, one for every converted layer.
     The student is in eval mode, on the teacher's device. Random tensors follow torch's global seed.
 
     Raises ValueError for an unknown init or group (listing the valid ones), a plan of the wrong
-    length, a plan that wants attention's tensors where the teacher has none, init "identity" with a layer
+    length, a plan that wants attention's tensors where the teacher has none, another `state` than that of
+    Mamba layers that the teacher has, init "identity" with a layer
     that has to be converted, a missing batch, or `mixers` that
     are missing, not asked for or without a Mamba mixer of the right size where one is needed.
     """
@@ -95,6 +99,11 @@ def build_student(
             raise ValueError(
                 f"init 'identity' copies tensors, but layer {i} becomes {wanted}: choose one of {others}"
             )
+    if MAMBA in teacher.plan and state != teacher.sizes.state:
+        raise ValueError(
+            f"state={state}: the teacher's Mamba layers have state={teacher.sizes.state}, and the student "
+            "takes them as they are"
+        )
     unknown = sorted(set(freeze) - FREEZE_GROUPS.keys())
     if unknown:
         raise ValueError(
@@ -113,7 +122,8 @@ def build_student(
         with watch_mixers(teacher) as seen:
             hidden = teacher(embeds, batch.mask, True, batch.generated).layer_hidden
 
-    sizes = replace(teacher.sizes, mamba_rope=mamba_rope, window=window or teacher.sizes.window)
+    own = {"mamba_rope": mamba_rope, "state": state, "state_dtype": state_dtype}
+    sizes = replace(teacher.sizes, window=window or teacher.sizes.window, **own)
     student = SpeechLM(sizes, plan, teacher.text_vocab, teacher.speech_vocab, dropout)
     student.to(teacher.device)
     rows = _copy_shared(teacher, student)

@@ -3,9 +3,12 @@
 import pytest
 import torch
 
+from eval.efficiency.granite_peer import TimedGranite
 from eval.efficiency.models import TimedModel, made_up_text
 from eval.efficiency.peers import COSYVOICE2, NO_TEXT_HEAD, TimedPeer, qwen2
 from eval.store.files import InputError
+from mamtra.backbone.layer_plan import parse_plan
+from mamtra.backbone.sizes import BackboneSizes
 from mamtra.lm.checkpoint import load_lm
 from mamtra.lm.sequence import KIND_SPEECH, build_prompt
 from mamtra.lm.speech_lm import SpeechLM
@@ -60,3 +63,47 @@ def test_a_plan_with_other_layers_has_no_peer(tiny_world, kind):
     hybrid = SpeechLM(sizes, ("attention",) + (kind,) * (sizes.n_layers - 1), 20, 30)
     with pytest.raises(InputError, match="all attention"):
         TimedPeer(hybrid, NO_TEXT_HEAD)
+
+
+def a_hybrid(letters="AMAM", **more):
+    torch.manual_seed(0)
+    sizes = BackboneSizes(32, 4, 4, 2, 8, 48, text_rate=0.5, **more)
+    return SpeechLM(sizes, parse_plan(letters), 20, 30).eval()
+
+
+def test_granite_computes_what_our_hybrid_does():
+    lm = a_hybrid()
+    asked, peer = [], TimedGranite(lm)
+    lm.llm_decoder.register_forward_hook(lambda _, inputs, output: asked.append(output.clone()))
+    (token,), _ = peer.speak(24, 2, 1)
+    ids, kinds = (part[None] for part in build_prompt(*made_up_text(lm, 24, seed=0)))
+    more = torch.cat((ids, torch.tensor([[token]])), dim=1)
+    more_kinds = torch.cat((kinds, torch.tensor([[KIND_SPEECH]])), dim=1)
+    with torch.inference_mode():
+        whole = lm(lm.embed(more, more_kinds)).logits[0, -1]
+    stepped = asked[1].flatten()[: lm.speech_vocab]
+    assert_near(stepped, whole[: lm.speech_vocab], 64)
+
+
+def test_granite_counts_what_it_holds():
+    lm = a_hybrid()
+    peer, held = TimedGranite(lm), 0
+    cache = peer.new_cache()
+    peer.new_cache = lambda: cache
+    assert [len(step) for step in peer.speak(24, 3, 2)] == [2] * 3
+    for layer in cache.layers:
+        for value in vars(layer).values():
+            values = value if isinstance(value, dict | list | tuple) else [value]
+            values = values.values() if isinstance(values, dict) else values
+            held += sum(one.nbytes for one in values if isinstance(one, torch.Tensor))
+    assert peer.state_bytes(24 + 2, 2) == held  # the last token is drawn and not fed
+    assert peer.weight_bytes > sum(p.nbytes for p in lm.parameters())
+
+
+def test_what_granite_cannot_be_is_said():
+    with pytest.raises(InputError, match="prefill=false"):
+        TimedGranite(a_hybrid(), prefill=False)
+    with pytest.raises(InputError, match="attention and Mamba"):
+        TimedGranite(a_hybrid("AAAA"))
+    with pytest.raises(InputError, match="state_dtype=bf16"):
+        TimedGranite(a_hybrid(state_dtype="bf16"))

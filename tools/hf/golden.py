@@ -25,7 +25,7 @@ from torch import Tensor
 from mamtra.backbone.layer_plan import MAMBA
 from mamtra.lm.sequence import KIND_SPEECH, build_prompt
 from mamtra.lm.speech_lm import SpeechLM
-from mamtra.transfer.granite import expand_channels
+from mamtra.transfer.granite import expand_channels, expand_states
 from tools.hf.files import GOLDEN, WEIGHTS, ExportError, sha256
 
 N_TEXT, N_PROMPT, N_STEPS = 12, 12, 300
@@ -69,7 +69,7 @@ def make_golden(lm: SpeechLM, n_text_ids: int, seed: int = 0) -> dict[str, Tenso
         if kind == MAMBA:
             parts = {
                 "conv": expand_channels(found.conv[0].t(), lm.sizes),
-                "ssm": found.ssm[0].transpose(1, 2),
+                "ssm": expand_states(found.ssm[0], lm.sizes).transpose(1, 2),
             }
         else:
             used = len(ids) + N_STEPS

@@ -21,7 +21,7 @@ PLANS = {
 LIMIT = 32  # roundings: 8 measured over four layers of width 32
 
 
-def build(plan, mamba_rope=False, seed=0):
+def build(plan, seed=0, **more):
     torch.manual_seed(seed)
     sizes = BackboneSizes(
         d_model=32,
@@ -32,7 +32,7 @@ def build(plan, mamba_rope=False, seed=0):
         d_ff=48,
         rope_theta=1e4,
         chunk=8,
-        mamba_rope=mamba_rope,
+        **more,
     )
     model = Decoder(sizes, plan).eval()
     with torch.no_grad():
@@ -41,10 +41,13 @@ def build(plan, mamba_rope=False, seed=0):
     return model
 
 
-@pytest.fixture(params=[*PLANS, "hybrid-rope"])
+MORE = {"": {}, "rope": {"mamba_rope": True}, "shared": {"state": "shared"}}
+
+
+@pytest.fixture(params=[*PLANS, "hybrid-rope", "hybrid-shared"])
 def model(request):
-    plan = PLANS[request.param.removesuffix("-rope")]
-    return build(plan, mamba_rope=request.param.endswith("rope"))
+    name, _, more = request.param.partition("-")
+    return build(PLANS[name], **MORE[more])
 
 
 def pad_rows(rows, total, left, junk=-1.0):
@@ -224,9 +227,12 @@ def storages(held, seen=None) -> dict[int, int]:
     return seen
 
 
-@pytest.mark.parametrize("name", PLANS)
-def test_a_state_holds_what_it_says_it_holds(name):
-    model = build(PLANS[name])
+SMALL = {"state": "shared", "state_dtype": "bf16"}
+
+
+@pytest.mark.parametrize(("name", "more"), [*((name, {}) for name in PLANS), ("hybrid", SMALL)])
+def test_a_state_holds_what_it_says_it_holds(name, more):
+    model = build(PLANS[name], **more)
     _, live = model.prefill(torch.randn(2, 7, 32), None, max_length=40)
     model.step(torch.randn(2, 1, 32), live)
     for state in (live, model.new_state(3, 50), model.new_state(1, 9, dtype=torch.bfloat16)):

@@ -55,6 +55,20 @@ def test_the_norm_of_a_gpu_is_that_of_a_cpu(rows, dtype):
         assert_near(found, expected, 8)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(1, 1, 896), (3, 1, 6, 32), (300, 1, 8)])
+def test_the_norm_of_a_step_is_that_of_training(shape, dtype):
+    x, weight = 5 * torch.randn(shape).to(dtype), torch.randn(shape[2:])
+    expected = rms_norm(x.clone().requires_grad_(), weight, 1e-2, dtype)
+    with torch.no_grad():
+        found = rms_norm(x, weight, 1e-2, dtype)
+        with torch.autocast("cpu", torch.bfloat16):
+            wide = rms_norm(x.float(), weight, 1e-2, torch.float32)
+        plain = rms_norm(x.float(), weight, 1e-2, torch.float32)
+    assert_near(found, expected.detach(), 8 if dtype == torch.float32 else 2)
+    assert_near(wide, plain, 8)  # whatever autocast makes of matrix products
+
+
 def test_rms_norm_answers_in_the_dtype_asked_for():
     x = torch.randn(4, 8)
     assert rms_norm(x, torch.ones(8), 1e-6, torch.bfloat16).dtype == torch.bfloat16

@@ -106,12 +106,16 @@ def test_rotated_b_and_c_depend_on_distance_only():
     assert not torch.allclose(plain, alone, atol=1e-3)
 
 
-@pytest.mark.parametrize("rope", [False, True])
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"mamba_rope": True}, {"state": "shared"}, {"state": "shared", "state_dtype": "bf16"}],
+)
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 2e-6), (torch.bfloat16, 4e-2)])
 def test_one_token_at_a_time_has_a_way_of_its_own_that_agrees_with_the_plain_one(
-    rope, dtype, bound
+    more, dtype, bound
 ):
-    sizes = replace(SIZES, mamba_rope=rope)
+    sizes = replace(SIZES, **more)
+    bound = max(bound, 4e-2) if "state_dtype" in more else bound
     layer = mixer(sizes=sizes, dtype=dtype)
     plain, quick = (layer.new_state(3, 9, dtype, torch.device("cpu")) for _ in range(2))
     cos, sin = query_key_table(9, sizes, torch.device("cpu"))
@@ -123,6 +127,50 @@ def test_one_token_at_a_time_has_a_way_of_its_own_that_agrees_with_the_plain_one
             expected = layer._step_many(x, context, plain)
             found = layer.step(x, context, quick)
             assert found.dtype == expected.dtype == dtype
-            torch.testing.assert_close(found, expected, rtol=0, atol=bound * expected.abs().max())
+            torch.testing.assert_close(
+                found, expected, rtol=0, atol=bound * float(expected.abs().max())
+            )
         torch.testing.assert_close(quick.conv, plain.conv, rtol=0, atol=0)
-        torch.testing.assert_close(quick.ssm, plain.ssm, rtol=0, atol=bound * plain.ssm.abs().max())
+        torch.testing.assert_close(
+            quick.ssm, plain.ssm, rtol=0, atol=bound * float(plain.ssm.abs().max())
+        )
+
+
+def per_head_twin(shared):
+    """The layer with one state per query head that computes what `shared` does."""
+    twin = mixer(sizes=replace(shared.sizes, state="per_head"))
+    weights = dict(shared.state_dict())
+    for name in ("dt_proj.weight", "dt_bias", "a_log"):
+        weights[name] = weights[name].repeat_interleave(SIZES.group, dim=0)
+    twin.load_state_dict(weights)
+    return twin
+
+
+def test_a_shared_state_is_that_of_heads_with_equal_decays():
+    sizes = replace(SIZES, state="shared")
+    shared = mixer(sizes=sizes)
+    assert tuple(shared.dt_proj.weight.shape) == (SIZES.n_kv_heads, SIZES.d_model)
+    twin, device = per_head_twin(shared), torch.device("cpu")
+    x = torch.randn(2, 13, SIZES.d_model, dtype=torch.float64)
+    mask = torch.arange(13)[None] < torch.tensor([[13], [8]])
+    context = sequence_context(13, mask, sizes, device)
+    states = [layer.new_state(2, 13, torch.float64, device) for layer in (shared, twin)]
+    found = shared.prefill(x, context, states[0])
+    assert_near(found[mask], twin.prefill(x, context, states[1])[mask], 8)
+    assert states[0].ssm.shape == (2, SIZES.n_kv_heads, SIZES.head_dim, SIZES.head_dim)
+    assert_near(states[0].ssm.repeat_interleave(SIZES.group, dim=1), states[1].ssm, 8)
+
+
+def test_bytes_of_a_layer_at_cosyvoice2s_size():
+    sizes = BackboneSizes(896, 1, 14, 2, 64, 4864)
+    device, found = torch.device("meta"), {}
+    for state, dtype in (("per_head", "fp32"), ("shared", "fp32"), ("shared", "bf16")):
+        with device:
+            layer = MambaMixer(replace(sizes, state=state, state_dtype=dtype))
+        found[state, dtype] = layer.new_state(1, 9, torch.float32, device).num_bytes()
+    conv = 3 * 1152 * 4
+    assert found == {
+        ("per_head", "fp32"): 14 * 64 * 64 * 4 + conv,  # 243.2 kB
+        ("shared", "fp32"): 2 * 64 * 64 * 4 + conv,  # 46.6 kB
+        ("shared", "bf16"): 2 * 64 * 64 * 2 + conv,
+    }

@@ -10,6 +10,7 @@ GOOD = {"d_model": 32, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "head_dim":
 def test_derived_widths():
     sizes = BackboneSizes(**GOOD)
     assert (sizes.d_inner, sizes.d_kv, sizes.group) == (32, 16, 2)
+    assert (sizes.n_states, BackboneSizes(**GOOD, state="shared").n_states) == (4, 2)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,8 @@ def test_derived_widths():
         ("chunk", 0),
         ("rope_theta", 0.0),
         ("norm_eps", 0.0),
+        ("state", "one"),
+        ("state_dtype", "fp8"),
     ],
 )
 def test_bad_sizes_name_the_field(field, value):

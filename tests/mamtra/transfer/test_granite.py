@@ -18,6 +18,7 @@ from mamtra.transfer.granite import (
 )
 
 SIZES = BackboneSizes(32, 4, 4, 2, 8, 48, rope_theta=1e4, norm_eps=1e-5, chunk=8)
+SHARED = replace(SIZES, state="shared")
 PLANS = ("AAAA", "AMAM", "MMMM")
 PROMPT, STEPS = 21, 12  # 300 steps: tests/tools/test_export_hf.py
 LIMIT = 3e-5  # of the largest value
@@ -52,10 +53,12 @@ def relative(found, expected):
     return ((found - expected).abs().max() / expected.abs().max()).item()
 
 
-@pytest.mark.parametrize("letters", PLANS)
+@pytest.mark.parametrize(
+    ("letters", "sizes"), [*((letters, SIZES) for letters in PLANS), ("AMAM", SHARED)]
+)
 @torch.no_grad()
-def test_forward_and_steps_are_transformers_own(letters):
-    stack = random_stack(letters)
+def test_forward_and_steps_are_transformers_own(letters, sizes):
+    stack = random_stack(letters, sizes)
     theirs = as_granite(stack)
     x = torch.randn(2, PROMPT + STEPS, SIZES.d_model)
     whole = theirs(inputs_embeds=x, use_cache=False).last_hidden_state
@@ -79,12 +82,21 @@ def test_forward_and_steps_are_transformers_own(letters):
 
 
 @pytest.mark.parametrize("letters", PLANS)
-def test_weights_come_back_bit_for_bit(letters):
-    stack = random_stack(letters)
-    there = stack_to_granite(stack.state_dict(), SIZES, stack.plan)
-    back = stack_from_granite(there, SIZES, stack.plan)
+@pytest.mark.parametrize("sizes", [SIZES, SHARED], ids=["per_head", "shared"])
+def test_weights_come_back_bit_for_bit(letters, sizes):
+    stack = random_stack(letters, sizes)
+    there = stack_to_granite(stack.state_dict(), sizes, stack.plan)
+    back = stack_from_granite(there, sizes, stack.plan)
     assert back.keys() == stack.state_dict().keys()
     assert all(torch.equal(back[name], value) for name, value in stack.state_dict().items())
+
+
+def test_states_that_are_no_longer_equal_are_no_shared_state():
+    stack = random_stack("AMAM", SHARED)
+    there = stack_to_granite(stack.state_dict(), SHARED, stack.plan)
+    there["model.layers.1.mamba.A_log"][1] += 1
+    with pytest.raises(NoCounterpart, match=r"layers.1.mamba.A_log: .* share a state"):
+        stack_from_granite(there, SHARED, stack.plan)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +122,7 @@ def test_weights_that_our_layers_have_no_place_for_are_named(tensor, where):
     [
         (replace(SIZES, mamba_rope=True), "AMAM", "mamba_rope=True"),
         (replace(SIZES, head_dim=12), "AMAM", "head_dim=12"),
+        (replace(SIZES, state_dtype="bf16"), "AMAM", "state_dtype=bf16"),
     ],
 )
 def test_what_has_no_counterpart_is_named(sizes, letters, why):

@@ -148,6 +148,30 @@ def test_rotated_students_differ_only_by_the_flag(teacher, batch):
     assert report.cosine[0] == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.parametrize("init", ["paper", "calibrated"])
+def test_a_shared_state_leaves_what_comes_from_attention_as_it_is(teacher, batch, init):
+    torch.manual_seed(0)
+    plain, plain_report = build_student(teacher, PLAN, init, batch)
+    torch.manual_seed(0)
+    options = {"state": "shared", "state_dtype": "bf16"}
+    student, report = build_student(teacher, PLAN, init, batch, **options)
+    rows = [{p.name: (p.status, p.source) for p in r.rows} for r in (plain_report, report)]
+    assert rows[0] == rows[1]
+    layer = PLAN.index("mamba")
+    found, expected = (m.backbone.layers[layer].mixer for m in (student, plain))
+    kept = [n for n, rows in found.sections(found.sizes).items() if n != "z"]
+    for name in kept:
+        rows = found.sections(found.sizes)[name]
+        assert torch.equal(found.in_proj.weight[rows], expected.in_proj.weight[rows])
+    assert torch.equal(found.out_proj.weight, expected.out_proj.weight)
+    sizes = student.sizes
+    assert found.a_log.shape == found.dt_bias.shape == (sizes.n_kv_heads,)
+    ssm = student.new_state(1, 9).slots[layer].ssm
+    assert ssm.dtype == torch.bfloat16 and ssm.shape[1] == sizes.n_kv_heads
+    with pytest.raises(ValueError, match=r"state=per_head: the teacher's .* state=shared"):
+        build_student(student, PLAN, init, batch)
+
+
 def test_bad_input(teacher, batch):
     with pytest.raises(ValueError, match="paper, calibrated, xavier, kaiming"):
         build_student(teacher, PLAN, "zeros")

@@ -1,0 +1,83 @@
+"""The text about speed says what the committed runs say, and nothing where there is none."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from eval.efficiency.peers import COSYVOICE2, NAMES, NO_TEXT_HEAD
+from eval.store.files import InputError
+from studies.documents.sources import Sources
+from studies.documents.speed import NOTHING, performance, speed_tables
+
+RATES = {  # at 300 and 2,048 positions
+    "1to0": (20.0, 16.0),
+    "1to1": (19.0, 17.6),
+    "1to11": (18.0, 20.0),
+    NAMES[NO_TEXT_HEAD]: (10.0, 10.0),
+    NAMES[COSYVOICE2]: (8.0, 5.0),
+}
+
+
+def row(system, context, rate):
+    return {
+        "system": system,
+        "context": context,
+        "batch": 1,
+        "first_token_s": None,
+        "tokens_per_s": rate,
+        "tokens_per_s_low": rate - 1,
+        "tokens_per_s_high": rate + 1,
+        "limit_tokens_per_s": 2 * rate,
+        "lm_rtf": None,
+        "codec_rtf": None,
+        "state_bytes": 1,
+        "peak_allocated_bytes": None,
+    }
+
+
+@pytest.fixture
+def measured(tmp_path):
+    rows = [
+        row(system, context, rate)
+        for system, both in RATES.items()
+        for context, rate in zip((300, 2048), both, strict=True)
+    ]
+    content = {
+        "machine": {"device": "cpu", "processor": "Abacus", "torch_threads": 2},
+        "packages": {"torch": "9.9"},
+        "fingerprint": "abc",
+        "baseline": "1to0",
+        "runtime": {"1to0": {"dtype": "bf16"}},
+        "rows": rows,
+    }
+    path = tmp_path / "results/efficiency/Abacus-2/context/efficiency.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(content))
+    return tmp_path, path, content
+
+
+def test_the_paragraph_has_the_ratios_of_its_run(measured):
+    text = performance(Sources(measured[0]))
+    assert "Abacus, 2 threads" in text and "bf16" in text and "20.0 tokens/s" in text
+    assert "is 2.00 and 1.60 times as fast as transformers without" in text
+    assert "2.50 and 3.20 times as CosyVoice 2" in text
+    assert "1to1 0.95 and 1.10, 1to11 0.90 and 1.25" in text
+
+
+def test_every_row_is_in_the_tables(measured):
+    text = speed_tables(Sources(measured[0]))
+    assert text.count("\n| ") == 1 + len(RATES) * 2  # headers and rows
+    assert "| 1to11 | 2048 | 1 | – | 20 | 19-21 | 1.25 | 0.50 |" in text
+
+
+def test_a_row_that_lacks_is_named(measured):
+    root, path, content = measured
+    content["rows"] = [one for one in content["rows"] if one["system"] != "1to11"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"context/efficiency\.json: no row of 1to11 at 300"):
+        performance(Sources(root))
+
+
+def test_nothing_measured_is_said(tmp_path: Path):
+    assert performance(Sources(tmp_path)) == speed_tables(Sources(tmp_path)) == NOTHING
