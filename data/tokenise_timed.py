@@ -96,7 +96,7 @@ def tokenise(
     merged = table.merge(done, on="utterance", how="left", validate="one_to_one")
     made = pd.DataFrame(merged[COLUMNS])
     _replace(out, made)
-    n_tokens = int(made["tokens"].map(len).sum())
+    n_tokens = sum(map(len, made["tokens"]))
     print(f"{len(made)} rows, {n_tokens} tokens -> {out}")
     return made
 

@@ -1,20 +1,27 @@
-"""What is shipped of the open-vocabulary system so far: a codec that is understood, and its voices."""
+"""What ships of the open-vocabulary system: its files, its codec and its held-out sentences."""
 
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import soundfile as sf
 import torch
 
-from data.corpus.open_build import TEST_VOICES, VOICES, split_voices
+from data.corpus.open_build import (
+    SENTENCES_PER_TEST_VOICE,
+    TEST_VOICES,
+    VOICES,
+    split_voices,
+)
+from data.corpus.open_split import ngrams, words_of
 from data.corpus.voices import Voice
 from eval.metrics.asr.whisper import WhisperASR
 from eval.testset import read_meta
 from mamtra.speech import load_codec
 from mamtra.systems import system_of
 from mamtra.text.phonemes import PhonemeTokenizer
-from tests.shipped import assert_as_in_the_manifest, corpus_wer
+from tests.shipped import assert_as_in_the_manifest, assert_tokens_of_recordings, corpus_wer
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -26,6 +33,30 @@ def codec():
 
 def test_every_file_is_the_one_in_the_manifest():
     assert_as_in_the_manifest(ASSETS / "open")
+
+
+@pytest.fixture(scope="module")
+def table():
+    return pd.read_parquet(ASSETS / "open/tokens.parquet")
+
+
+def test_held_out_sentences_share_neither_voices_nor_five_words_in_a_row_with_training(table):
+    train = table[table.split == "train"]
+    known = set().union(*map(ngrams, set(train.text)))
+    held_out = table[table.split.isin(["test", "prompt", "valid"])]
+    assert not [text for text in held_out.text if ngrams(text) & known]
+    assert not set(table[table.split.isin(["test", "prompt"])].voice) & set(train.voice)
+
+
+def test_two_in_five_test_sentences_have_a_word_that_is_in_no_training_text(table):
+    known = {word for text in table[table.split == "train"].text for word in words_of(text)}
+    test = table[table.split == "test"].text
+    assert len(test) == TEST_VOICES * SENTENCES_PER_TEST_VOICE
+    assert sum(not known.issuperset(words_of(text)) for text in test) / len(test) >= 0.38
+
+
+def test_the_token_table_is_what_the_codec_makes_of_the_recordings():
+    assert_tokens_of_recordings(ASSETS / "open", read_meta(ASSETS / "open/meta.lst", 5))
 
 
 def test_its_texts_are_phonemes_and_its_voices_those_of_a_build(codec):

@@ -146,6 +146,8 @@ def test_saving_memory_changes_neither_losses_nor_gradients(
     plain = distill()
     student = tiny_lm(("attention", "mamba"), seed=1)
     frugal = DistillModule(tiny_lm(seed=0), student, Objective(**FULL), optimizer, **memory)
+    for module in (plain, frugal):  # the gradients of Mamba's rates nearly cancel: fp32 hides much in them
+        module.double(), module.teacher.double()
     wanted, found = (module.losses(batch)[0] for module in (plain, frugal))
     for name, value in wanted.items():
         assert_near(found[name], value, 8)
@@ -153,7 +155,7 @@ def test_saving_memory_changes_neither_losses_nor_gradients(
     actual = gradients(frugal, batch)
     assert expected.keys() == actual.keys()
     for name, gradient in expected.items():
-        # Those of Mamba's rates are two numbers in which the positions of a batch nearly cancel: 74 measured.
+        # In fp32 74 were measured, of two numbers in which the positions of a batch cancel.
         assert_near(actual[name], gradient, 300)
     assert saved_bytes(frugal, batch) < share * saved_bytes(plain, batch)
 
