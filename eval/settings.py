@@ -233,6 +233,7 @@ class EncoderCost(Common):
     out: Path
 
 
+@dataclass(frozen=True, kw_only=True)
 class Advise(Common):
     """stage=advise."""
 
