@@ -268,9 +268,9 @@ TASKS: Mapping[str, Task[Any]] = {
 def run(plain: dict[str, Any]) -> None:
     """What a resolved configuration asks for. Raises SettingsError, and what the task raises."""
     plain = with_arguments(with_precision(plain))
-    if "text" in plain:  # decided here, because it is part of a run's identity
-        plain["text"] = text_name(plain["text"], Path(plain["paths"]["assets"]))
     if plain["task"] not in TASKS:
         raise SettingsError(f"unknown task {plain['task']!r}; valid: {', '.join(TASKS)}")
+    if "text" in plain:  # decided here, because it is part of a run's identity
+        plain["text"] = text_name(plain["text"], Path(plain["paths"]["assets"]))
     task = TASKS[plain["task"]]
     task.do(typed(task.settings, plain), identity(plain))

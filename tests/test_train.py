@@ -46,6 +46,7 @@ def assets(tmp_path_factory) -> Path:
     sizes = BackboneSizes(d_model=16, n_layers=4, n_heads=2, n_kv_heads=1, head_dim=8, d_ff=32)
     lm = SpeechLM(sizes, ("attention",) * 4, CharacterTokenizer().vocab_size, CODES)
     save_lm(folder / "teacher", lm, {})
+    (folder / "codec.json").write_text('{"text": "characters"}')
     return folder
 
 

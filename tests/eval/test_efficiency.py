@@ -226,7 +226,10 @@ def test_peers_are_measured_beside_a_model_without_codec_and_without_reading(tin
         (["model={world}/teacher", "dtypes=[]"], "at least one of each"),
         (["model={world}/teacher", "dtypes=[int4]"], "should be 'fp32', 'bf16' or 'fp16'"),
         (["model={world}/teacher", "system.codec={world}/teacher"], "no codec in"),
-        (["model={world}/teacher", "peers=[vllm]"], "should be 'cosyvoice2' or 'no_text_head'"),
+        (
+            ["model={world}/teacher", "peers=[vllm]"],
+            "should be 'cosyvoice2', 'no_text_head' or 'granite'",
+        ),
         (["model={world}/teacher", "baseline=x"], "baseline 'x' is not among"),
     ],
 )

@@ -146,7 +146,10 @@ def test_saving_memory_changes_neither_losses_nor_gradients(
     plain = distill()
     student = tiny_lm(("attention", "mamba"), seed=1)
     frugal = DistillModule(tiny_lm(seed=0), student, Objective(**FULL), optimizer, **memory)
-    for module in (plain, frugal):  # the gradients of Mamba's rates nearly cancel: fp32 hides much in them
+    for module in (
+        plain,
+        frugal,
+    ):  # the gradients of Mamba's rates nearly cancel: fp32 hides much in them
         module.double(), module.teacher.double()
     wanted, found = (module.losses(batch)[0] for module in (plain, frugal))
     for name, value in wanted.items():

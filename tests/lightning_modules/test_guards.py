@@ -69,26 +69,31 @@ def test_a_sudden_loss_is_reported_once_with_its_batch(tmp_path, capsys):
 
 
 class TooLarge(Callback):
-    """Memory for batches of `most` positions."""
+    """Memory for batches of `most` positions from step `first` on."""
 
-    def __init__(self, most: int):
-        self.most = most
+    def __init__(self, most: int, first: int):
+        self.most, self.first = most, first
 
     def on_before_backward(self, trainer, pl_module, loss):
-        if self.positions > self.most:
+        if self.positions > self.most and trainer.global_step >= self.first:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         self.positions = batch.n_padded
 
 
-@pytest.mark.parametrize(("most", "known"), [(280, r"\d+ were done before"), (0, "a first try")])
-def test_out_of_memory_names_the_budget(most, known, teacher, train, callback, tmp_path):
-    callback(TooLarge(most))
+@pytest.mark.parametrize(
+    ("most", "first", "known", "limit"),
+    [(100, 1, r"\d+ were done before", 300), (0, 0, "a first try", 150)],
+)
+def test_out_of_memory_names_the_budget(
+    most, first, known, limit, teacher, train, callback, tmp_path
+):
+    callback(TooLarge(most, first))
     with pytest.raises(OutOfMemoryError, match=rf"{known}\): batch\.max_tokens=(\d+), and") as e:
         train(teacher(), RunFolder(tmp_path / "run", "teacher"), 30)
     value = int(str(e.value).split("batch.max_tokens=")[1].split(",")[0])
-    assert value <= (most or 150)
+    assert 0 < value <= limit
 
 
 def test_the_budget_grows_with_the_memory_beyond_the_weights():

@@ -15,6 +15,7 @@ from lightning_modules.mvc_aligner import AlignerModule, border_errors_ms
 from lightning_modules.optim import OptimizerSettings
 from lightning_modules.run_folder import RunFolder
 from lightning_modules.trainer_settings import TrainerSettings
+from lightning_modules.watching import Watching
 from mamtra.mvc.aligner import Aligner, AlignerSizes, load_aligner
 from mamtra.mvc.arms import ARMS
 from mamtra.mvc.batch import MVCBatch
@@ -67,6 +68,8 @@ def made_module(arm: str = "mvc", decoder: DecoderTraining = DECODER) -> MVCModu
 
 
 class Batches(lightning.LightningDataModule):
+    budget_setting, budget_unit = "batch.batch_s", 0.01
+
     """One batch after the other, from the trainer's step on."""
 
     def train_dataloader(self):
@@ -97,13 +100,17 @@ def settings(**changes) -> TrainerSettings:
         "nonfinite_limit": 2,
         "export": "last",
         "export_dtype": "fp32",
+        "global_tokens": None,
+        "spike": None,
+        "arguments": {},
     }
     return TrainerSettings(**given | changes)
 
 
 def trained(module, folder, steps, name="mvc"):
     made = RunFolder(folder, name)
-    return fit(module, Batches(), made, {"settings": {}}, steps=steps, seed=0, settings=settings())
+    options = {"settings": settings(), "watching": Watching.by_csv(made.path)}
+    return fit(module, Batches(), made, {"settings": {}}, steps=steps, seed=0, **options)
 
 
 def test_losses_are_means_over_what_is_marked_and_zero_where_nothing_is():
