@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OURS = {"mamtra", "settings", "data", "eval", "studies", "lightning_modules", "tools"}
-OURS |= {"tasks", "tasks_mvc"}
+OURS |= {"tasks", "tasks_mvc", "speech_tasks"}
 # Distributions whose import name no installed metadata tells: of extras that `make` does not install.
 NAMES = {
     "piper": "piper-tts",
@@ -207,8 +207,8 @@ def without_extras() -> dict[str, list[str]]:
     first = (ROOT / "assets/mini/meta.lst").read_text().splitlines()[0]
     _, said, prompt, text, *_ = first.split("|")
     extras = [name for name in PROJECT["optional-dependencies"] if name != "dev"]
-    # librosa, which resemblyzer brings, needs three of them itself.
-    unwanted = declared(*extras) - declared() - {"scipy", "soundfile", "soxr"}
+    # resemblyzer brings librosa, which needs three of them itself.
+    unwanted = declared(*extras) - declared() - {"librosa", "scipy", "soundfile", "soxr"}
     known = packages_distributions()
     blocked = {top for top, names in known.items() if plain(names[0]) in unwanted}
     assert {"lightning", "hydra", "faster_whisper", "whisper", "transformers"} <= blocked
