@@ -10,8 +10,8 @@ GRID ?=
 LAYERWISE ?=
 STUDENT := runs/mini_distill_demo/1to1-blockbeg-calibrated/student
 
-# Settings for the page, such as PLAY='models={a: runs/a/student}'.
-PLAY ?=
+# Settings for the page, such as PLAY='models={a: runs/a/student}'; the system that reads any English sentence.
+PLAY ?= paths=open
 # Folder of the open corpus that `make demo-mvc` trains on a slice of.
 MVC_CORPUS ?= corpus_open
 

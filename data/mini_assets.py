@@ -25,7 +25,7 @@ from data.corpus.test_list import test_items, write_meta
 from data.corpus.voices import SAMPLE_RATE_HZ
 
 RECORDINGS = 40
-MAX_BYTES = 30_000_000
+MAX_BYTES = 31_000_000  # of one system; the two that ship stay below 60 MB
 PACKAGES = (
     "torch",
     "lightning",

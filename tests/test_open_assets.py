@@ -1,4 +1,4 @@
-"""What ships of the open-vocabulary system: its files, its codec and its held-out sentences."""
+"""What ships of the open-vocabulary system: its files, its codec, its held-out sentences, and that it reads."""
 
 import json
 from pathlib import Path
@@ -21,6 +21,7 @@ from eval.testset import read_meta
 from mamtra.speech import load_codec
 from mamtra.systems import system_of
 from mamtra.text.phonemes import PhonemeTokenizer
+from mamtra.tts import Synthesizer
 from tests.shipped import assert_as_in_the_manifest, assert_tokens_of_recordings, corpus_wer
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -57,6 +58,26 @@ def test_two_in_five_test_sentences_have_a_word_that_is_in_no_training_text(tabl
 
 def test_the_token_table_is_what_the_codec_makes_of_the_recordings():
     assert_tokens_of_recordings(ASSETS / "open", read_meta(ASSETS / "open/meta.lst", 5))
+
+
+# None of them is of the corpus.
+TYPED = (
+    "He forgot his umbrella on the train again.",
+    "Can you tell me where the library is?",
+    "Please call me when you get home tonight.",
+    "A black cat was sleeping under the table.",
+)
+
+
+def test_the_teacher_reads_sentences_that_somebody_typed():
+    asr, said = WhisperASR("tiny.en", cpu_threads=1), []
+    speaker = Synthesizer.load(ASSETS / "open/teacher", ASSETS / "open")
+    for item, text in zip(read_meta(ASSETS / "open/meta.lst", 4), TYPED, strict=True):
+        prompt, _ = sf.read(item.prompt_wav, dtype="float32")
+        speech = speaker.synthesize(text, item.prompt_text, torch.from_numpy(prompt), seed=0)
+        said.append((text, asr.transcribe(speech.wave.numpy())))
+    # A teacher that does not read has half of the words wrong and more.
+    assert corpus_wer(said) <= 0.3, said
 
 
 def test_its_texts_are_phonemes_and_its_voices_those_of_a_build(codec):
