@@ -54,6 +54,8 @@ class AlignerModule(LanguageModelModule):
             path = best_path(scores[row, :t, :n].cpu().numpy())
             if int(known.sum()):
                 errors.append(border_errors_ms(torch.from_numpy(path), known))
-        border = {"val_border_ms": torch.cat(errors).mean()} if errors else {}
         loss = forward_sum(scores, batch.n_ids, batch.n_frames)
-        self.log_validation({"val_loss": loss, **border}, len(batch.ids))
+        self.log_validation({"val_loss": loss}, len(batch.ids))
+        # The mean of no rows is nan.
+        border = torch.cat(errors).mean() if errors else loss.new_zeros(())
+        self.log_validation({"val_border_ms": border}, len(batch.ids) if errors else 0)

@@ -7,26 +7,8 @@ from typing import Any
 from lightning_modules.mvc import DecoderTraining, LossWeights
 from lightning_modules.optim import OptimizerSettings
 from lightning_modules.trainer_settings import TrainerSettings
+from mamtra.mvc.sizes import ArmSizes
 from settings.training import TaskSettings
-
-
-@dataclass(frozen=True)
-class MVCSizeSettings:
-    """Of `mamtra.mvc.sizes.MVCSizes`, whose vocabulary is that of the text frontend (configs/sizes)."""
-
-    d_model: int
-    n_heads: int
-    n_kv_heads: int
-    head_dim: int
-    text_blocks: int
-    temporal_blocks: int
-    expressive_blocks: int
-    d_voice: int
-    d_style: int
-    reference: str
-    lookahead: int | None
-    decoder_width: int
-    decoder_blocks: int
 
 
 @dataclass(frozen=True)
@@ -42,7 +24,7 @@ class MVCSettings(TaskSettings):
     """task=mvc."""
 
     conditioning: str
-    sizes: MVCSizeSettings
+    sizes: ArmSizes
     text: str
     init: Path | None
     batch: MVCBatchSettings

@@ -9,18 +9,15 @@ N_STACKED = 2 * N_MELS  # two 10-ms mel frames are one of 20 ms
 
 
 @dataclass(frozen=True)
-class MVCSizes:
-    """What every layer of a model is built with.
+class ArmSizes:
+    """All but the vocabulary, which is the text frontend's: what configurations say (configs/sizes).
 
     `n_heads`, `n_kv_heads` and `head_dim` are those of the Mamba-2 and attention mixers, `d_voice` the width
     of a speaker embedding, `d_style` that of what the layers are told of a voice. `reference`: where the voice
     comes from: an embedding ("ge2e"), a Mamba over the prompt's mel ("ref_mel"), or both.
     `lookahead`: text tokens that may be seen ahead, None for all of them (bi-directional).
-
-    Raises ValueError, naming the field, for sizes that no layer can be built with.
     """
 
-    vocab: int
     d_model: int
     n_heads: int
     n_kv_heads: int
@@ -34,6 +31,16 @@ class MVCSizes:
     lookahead: int | None
     decoder_width: int
     decoder_blocks: int
+
+
+@dataclass(frozen=True)
+class MVCSizes(ArmSizes):
+    """What every layer of a model is built with.
+
+    Raises ValueError, naming the field, for sizes that no layer can be built with.
+    """
+
+    vocab: int
 
     def __post_init__(self) -> None:
         if self.reference not in REFERENCES:

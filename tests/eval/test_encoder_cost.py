@@ -1,7 +1,7 @@
 """stage=encoder_cost: arms by name or folder, crossover lengths, one process a point."""
 
 import csv
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from rich.console import Console
@@ -10,23 +10,9 @@ from eval.efficiency.encoder_cost import Point, crossover, described, encoder_co
 from eval.efficiency.encoder_point import point
 from eval.settings import ArmSizes, EncoderCost, SystemSettings
 from eval.store.files import InputError
+from tests.small_mvc import ARM
 
 QUIET = Console(quiet=True)
-SIZES = ArmSizes(
-    d_model=16,
-    n_heads=4,
-    n_kv_heads=2,
-    head_dim=8,
-    text_blocks=1,
-    temporal_blocks=1,
-    expressive_blocks=1,
-    d_voice=6,
-    d_style=4,
-    reference="ge2e",
-    lookahead=None,
-    decoder_width=16,
-    decoder_blocks=1,
-)
 
 
 @pytest.fixture
@@ -36,7 +22,7 @@ def settings(tmp_path) -> EncoderCost:
         paths={},
         threads=1,
         system=SystemSettings(tmp_path, {}, "fp32", False),
-        sizes=SIZES,
+        sizes=ArmSizes(**asdict(ARM)),
         model=None,
         models=["mvc", "attention"],
         baseline="attention",

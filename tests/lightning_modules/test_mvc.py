@@ -1,8 +1,10 @@
 """Training of MambaVoiceCloning: losses, every arm, the decoder's part, stopping and resuming."""
 
 import math
+from dataclasses import replace
 
 import lightning
+import pandas as pd
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
@@ -21,25 +23,9 @@ from mamtra.mvc.arms import ARMS
 from mamtra.mvc.batch import MVCBatch
 from mamtra.mvc.folder import load_mvc
 from mamtra.mvc.model import build
-from mamtra.mvc.sizes import MVCSizes
 from mamtra.mvc.voice import Voices
+from tests.small_mvc import SMALLEST as SIZES
 
-SIZES = MVCSizes(
-    vocab=12,
-    d_model=16,
-    n_heads=4,
-    n_kv_heads=2,
-    head_dim=8,
-    text_blocks=1,
-    temporal_blocks=1,
-    expressive_blocks=1,
-    d_voice=6,
-    d_style=4,
-    reference="ge2e",
-    lookahead=None,
-    decoder_width=16,
-    decoder_blocks=1,
-)
 WEIGHTS = LossWeights(duration=1, pitch=1, voicing=0.5, energy=0.5, mu=1, flow=1)
 DECODER = DecoderTraining(frozen_steps=0, lr_share=1.0, crop=8, duration_noise=0.0)
 OPTIMIZER = OptimizerSettings("adamw_cosine", 1e-2, (0.9, 0.98), 0.01, 1, None)
@@ -68,16 +54,19 @@ def made_module(arm: str = "mvc", decoder: DecoderTraining = DECODER) -> MVCModu
 
 
 class Batches(lightning.LightningDataModule):
-    budget_setting, budget_unit = "batch.batch_s", 0.01
-
     """One batch after the other, from the trainer's step on."""
+
+    budget_setting, budget_unit = "batch.batch_s", 0.01
 
     def train_dataloader(self):
         start = self.trainer.global_step if self.trainer else 0
         return DataLoader([made_batch(i) for i in range(start, 20)], batch_size=None)  # type: ignore[arg-type]
 
     def val_dataloader(self):
-        return DataLoader([made_batch(99)], batch_size=None)  # type: ignore[arg-type]
+        return DataLoader([self.valid()], batch_size=None)  # type: ignore[arg-type]
+
+    def valid(self) -> MVCBatch:
+        return made_batch(99)
 
     def count_steps(self, epochs, world_size, accumulate):
         return 20 * epochs
@@ -107,10 +96,18 @@ def settings(**changes) -> TrainerSettings:
     return TrainerSettings(**given | changes)
 
 
-def trained(module, folder, steps, name="mvc"):
+class Untimed(Batches):
+    """Of a corpus without phoneme times."""
+
+    def valid(self) -> MVCBatch:
+        batch = made_batch(99)
+        return replace(batch, durations=torch.zeros_like(batch.durations))
+
+
+def trained(module, folder, steps, name="mvc", batches=Batches):
     made = RunFolder(folder, name)
     options = {"settings": settings(), "watching": Watching.by_csv(made.path)}
-    return fit(module, Batches(), made, {"settings": {}}, steps=steps, seed=0, **options)
+    return fit(module, batches(), made, {"settings": {}}, steps=steps, seed=0, **options)
 
 
 def test_losses_are_means_over_what_is_marked_and_zero_where_nothing_is():
@@ -211,5 +208,9 @@ def test_the_aligner_trains_and_reports_its_borders_in_ms(tmp_path):
     folder = trained(module, tmp_path / "aligner", 3, "aligner")
     assert load_aligner(folder).sizes == AlignerSizes(12, 16)
     assert "val_border_ms" in (tmp_path / "aligner" / "metrics.csv").read_text()
+    module = AlignerModule(Aligner(AlignerSizes(12, 16)), OPTIMIZER)
+    trained(module, tmp_path / "untimed", 2, "aligner", Untimed)
+    borders = pd.read_csv(tmp_path / "untimed" / "metrics.csv")["val_border_ms"]
+    assert len(borders) and borders.isna().all()
     found = border_errors_ms(torch.tensor([4, 4, 2]), torch.tensor([3, 4, 3]))
     assert found.tolist() == [10, 10]

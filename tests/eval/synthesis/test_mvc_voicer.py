@@ -15,12 +15,12 @@ from eval.testset import one_item, read_meta
 from mamtra.lm.checkpoint import CheckpointError
 from mamtra.mvc.folder import save_mvc
 from mamtra.mvc.model import build
-from mamtra.mvc.sizes import MVCSizes
 from mamtra.mvc_tts import MVCSynthesizer
 from mamtra.speech.codec import CodecNetwork
 from mamtra.speech.mini_codec import MiniCodec, save_codec
 from mamtra.speech.vocoder import Vocoder
 from mamtra.text.phonemes import SYMBOLS
+from tests.small_mvc import SMALLEST
 
 NETWORK = {
     "width": 8,
@@ -30,22 +30,7 @@ NETWORK = {
     "n_decoder_blocks": 1,
     "n_fine_blocks": 1,
 }
-SIZES = MVCSizes(
-    vocab=len(SYMBOLS),
-    d_model=16,
-    n_heads=4,
-    n_kv_heads=2,
-    head_dim=8,
-    text_blocks=1,
-    temporal_blocks=1,
-    expressive_blocks=1,
-    d_voice=256,
-    d_style=4,
-    reference="both",
-    lookahead=None,
-    decoder_width=16,
-    decoder_blocks=1,
-)
+SIZES = replace(SMALLEST, vocab=len(SYMBOLS), d_voice=256, reference="both")
 
 
 @pytest.fixture(scope="module")

@@ -6,23 +6,7 @@ import torch
 from mamtra.mvc.model import MVC, build
 from mamtra.mvc.sizes import MVCSizes
 from mamtra.mvc.voice import Voices
-
-TINY = MVCSizes(
-    vocab=12,
-    d_model=16,
-    n_heads=4,
-    n_kv_heads=2,
-    head_dim=8,
-    text_blocks=2,
-    temporal_blocks=1,
-    expressive_blocks=2,
-    d_voice=6,
-    d_style=4,
-    reference="ge2e",
-    lookahead=None,
-    decoder_width=16,
-    decoder_blocks=2,
-)
+from tests.small_mvc import TINY
 
 
 @pytest.fixture
