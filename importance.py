@@ -31,6 +31,7 @@ from lightning_modules.fit import software
 from lightning_modules.run_folder import RunFolder
 from lightning_modules.running import train_in
 from lightning_modules.trainer_settings import TrainingLength
+from lightning_modules.watching import Watching
 from mamtra.lm.checkpoint import load_lm, model_sha256, save_lm
 from mamtra.lm.speech_lm import SpeechLM
 from mamtra.transfer.measure_alignment import alignment_samples
@@ -181,7 +182,8 @@ def restored(
     names = ("seed", "steps", "trainer", "batch", "train_tokens", "start", "objective", "optimizer")
     identity = {name: own[name] for name in names} | {"plan": plan}
     length = TrainingLength(s.seed, s.steps, None)
-    train_in(run, build, identity, inputs, overwrite=False, length=length, trainer=s.trainer)
+    options = {"length": length, "trainer": s.trainer, "watching": Watching.by_csv(run.path)}
+    train_in(run, build, identity, inputs, overwrite=False, **options)
     return load_lm(run.export)
 
 

@@ -20,7 +20,6 @@ from lightning_modules.run_folder import RunFolder
 from lightning_modules.running import train_in
 from lightning_modules.trainer_settings import TrainingLength
 from lightning_modules.vocoder import VocoderModule
-from lightning_modules.watching import Watching
 from mamtra.speech.codec import CodecNetwork
 from mamtra.speech.mini_codec import MiniCodec, save_codec
 from mamtra.speech.vocoder import Vocoder
@@ -99,6 +98,6 @@ def _train(s: SpeechSettings, own: Mapping[str, Any], name: str, build: Any) -> 
         *(run, build, own, {"corpus": s.paths.corpus / "manifest.csv"}, s.overwrite),
         length=TrainingLength(s.seed, s.steps, None),
         trainer=s.trainer,
-        watching=Watching(s.logger, s.callbacks, s.profiler),
+        watching=s.watching,
     )
     return run

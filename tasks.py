@@ -26,7 +26,6 @@ from lightning_modules.trainer_settings import (
     check_global_batch,
     with_arguments,
 )
-from lightning_modules.watching import Watching
 from mamtra.backbone.layer_plan import (
     ATTENTION,
     MEASURED,
@@ -176,8 +175,7 @@ def train_model(
     length = TrainingLength(s.seed, s.steps, s.epochs)
     inputs, folder = {"tokens": s.paths.tokens, **more}, RunFolder(s.run, name)
     say(check_global_batch(s.trainer, s.batch.max_tokens, s.optimizer.lr))
-    watching = Watching(s.logger, s.callbacks, s.profiler)
-    options = {"length": length, "trainer": s.trainer, "watching": watching}
+    options = {"length": length, "trainer": s.trainer, "watching": s.watching}
     train_in(folder, build, own, inputs, s.overwrite, **options)
 
 

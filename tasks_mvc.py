@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from data.mvc_batches import MVCDataModule
+from lightning_modules.base import TrainedModule
 from lightning_modules.identity import result_settings
 from lightning_modules.mvc import MVCModule
 from lightning_modules.mvc_aligner import AlignerModule
@@ -67,10 +68,7 @@ def train_mvc(s: MVCSettings, own: Mapping[str, Any]) -> None:
     }
     if s.init is not None:
         inputs["init"] = s.init
-    length = TrainingLength(s.seed, s.steps, s.epochs)
-    train_in(
-        RunFolder(s.run, EXPORT), made, own, inputs, s.overwrite, length=length, trainer=s.trainer
-    )
+    _train(s, own, EXPORT, inputs, made)
 
 
 def train_aligner(s: AlignerSettings, own: Mapping[str, Any]) -> None:
@@ -83,11 +81,21 @@ def train_aligner(s: AlignerSettings, own: Mapping[str, Any]) -> None:
         return AlignerModule(Aligner(AlignerSizes(vocab, s.width)), s.optimizer), data
 
     inputs: dict[str, Path] = {"corpus": s.paths.corpus / "manifest.csv"}
-    length = TrainingLength(s.seed, s.steps, s.epochs)
+    _train(s, own, ALIGNER, inputs, made)
+
+
+def _train(
+    s: MVCSettings | AlignerSettings,
+    own: Mapping[str, Any],
+    name: str,
+    inputs: Mapping[str, Path],
+    made: Callable[[], tuple[TrainedModule, MVCDataModule]],
+) -> None:
     train_in(
-        *(RunFolder(s.run, ALIGNER), made, own, inputs, s.overwrite),
-        length=length,
+        *(RunFolder(s.run, name), made, own, inputs, s.overwrite),
+        length=TrainingLength(s.seed, s.steps, s.epochs),
         trainer=s.trainer,
+        watching=s.watching,
     )
 
 

@@ -25,7 +25,7 @@ def train_in(
     *,
     length: TrainingLength,
     trainer: TrainerSettings,
-    watching: Watching | None = None,
+    watching: Watching,
 ) -> None:
     """Trains what `build` returns in `run`, or says that the run is complete.
 
@@ -70,7 +70,7 @@ def train_in(
         steps=steps,
         seed=length.seed,
         settings=trainer,
-        watching=watching or Watching.by_csv(run.path),
+        watching=watching,
         kept=kept,
         overwrite=overwrite,
     )

@@ -8,6 +8,7 @@ from lightning_modules.distill import Objective
 from lightning_modules.optim import OptimizerSettings
 from lightning_modules.rollouts import OnPolicy
 from lightning_modules.trainer_settings import TrainerSettings
+from lightning_modules.watching import Watching
 from mamtra.backbone.layer_plan import PLACEMENTS
 from mamtra.backbone.sizes import BackboneSizes
 
@@ -55,6 +56,11 @@ class TaskSettings:
     logger: dict[str, dict[str, Any]]
     callbacks: dict[str, dict[str, Any]]
     profiler: dict[str, Any] | None
+
+    @property
+    def watching(self) -> Watching:
+        """Loggers, callbacks and profiler of the run."""
+        return Watching(self.logger, self.callbacks, self.profiler)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from lightning_modules.run_folder import RunError, RunFolder
 from lightning_modules.running import train_in
 from lightning_modules.teacher import TeacherModule
 from lightning_modules.trainer_settings import TrainingLength
+from lightning_modules.watching import Watching
 from mamtra.lm.checkpoint import load_lm, read_description
 from tests.lightning_modules.conftest import OPTIMIZER, TRAINER
 from tests.lightning_modules.test_checkpoints import DieAt
@@ -51,6 +52,7 @@ def command(tiny_lm, datamodule, tokens_path, tmp_path):
             *(settings, {"tokens": tokens_path}, overwrite),
             length=TrainingLength(5, steps, epochs),
             trainer=chosen,
+            watching=Watching.by_csv(folder.path),
         )
         return folder
 
