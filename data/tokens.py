@@ -65,11 +65,14 @@ class Ragged(Sequence[Tensor]):
             if step != 1:
                 raise ValueError("a part of Ragged has no step")
             return Ragged(self.values, self.starts[first : max(first, last) + 1])
+        return torch.from_numpy(self.row(index).astype(np.int64))
+
+    def row(self, index: int) -> np.ndarray:
+        """One row as it is stored. Raises IndexError."""
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         index %= len(self)
-        row = self.values[int(self.starts[index]) : int(self.starts[index + 1])]
-        return torch.from_numpy(row.astype(np.int64))
+        return self.values[int(self.starts[index]) : int(self.starts[index + 1])]
 
     def length(self, index: int) -> int:
         return int(self.starts[index + 1] - self.starts[index])
@@ -106,11 +109,7 @@ class Names(Sequence[str]):
     def __getitem__(self, index: int | slice) -> "str | Names":
         if isinstance(index, slice):
             return Names(self.rows[index])
-        starts = self.rows.starts
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        index %= len(self)
-        return bytes(self.rows.values[int(starts[index]) : int(starts[index + 1])]).decode()
+        return bytes(self.rows.row(index)).decode()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)

@@ -199,7 +199,7 @@ class Prosody(Common):
 
 @dataclass(frozen=True)
 class ArmSizes:
-    """Of an arm that is named without a model: `mamtra.mvc.sizes.MVCSizes` without its vocabulary."""
+    """Of an arm that is named without a model: those of `mamtra.mvc.sizes`, which settings do not import."""
 
     d_model: int
     n_heads: int

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from mamtra.mvc.folder import load_mvc
 from mamtra.mvc.model import MVC
 from mamtra.mvc.voice import Voices
+from mamtra.seeds import piece_seeds
 from mamtra.speech.features import SAMPLE_RATE_HZ, log_mel, normalise
 from mamtra.speech.mini_codec import MiniCodec, load_codec
 from mamtra.text.phonemes import SYMBOLS, PhonemeTokenizer
@@ -110,12 +111,7 @@ class MVCSynthesizer:
         texts in pieces. Raises ValueError for a text that cannot be spoken.
         """
         parts = [(row, ids) for row, text in enumerate(texts) for ids in self.pieces(text, split)]
-        counts = [0] * len(texts)
-        drawn = []
-        for row, _ in parts:
-            # Pieces after the first draw other numbers.
-            drawn.append((seeds[row] + counts[row] * 0x9E3779B97F4A7C15) % (2**63 - 1))
-            counts[row] += 1
+        drawn = piece_seeds([row for row, _ in parts], seeds)
         rows = together([voices[row] for row, _ in parts])
         made = self.model.speak([ids for _, ids in parts], rows, drawn, n_steps, pace=pace)
         share = 1 / len(parts)

@@ -14,7 +14,7 @@ import torch
 from mamtra.speech import load_codec
 from mamtra.speech.base import SpeechCodec
 from mamtra.speech.cosyvoice2 import FLOW, SPEAKER, VOCODER, load_cosyvoice2
-from mamtra.speech.mini_codec import read_text_name
+from mamtra.speech.mini_codec import SIZES, read_text_name
 from mamtra.speech.s3 import ONNX_FILE, TORCH_FILE
 from mamtra.text.characters import CharacterTokenizer
 from mamtra.text.phonemes import PhonemeTokenizer
@@ -82,9 +82,9 @@ def text_name(name: str | None, folder: Path) -> str:
     """
     if name is not None:
         return name
-    if not (folder / "codec.json").is_file():
+    if not (folder / SIZES).is_file():
         raise ValueError(
-            f"text is not set, and {folder} has no codec.json that names it: set text to one of "
+            f"text is not set, and {folder} has no {SIZES} that names it: set text to one of "
             f"{', '.join(TEXTS)}, or paths.assets to the folder of the codec"
         )
     return read_text_name(folder)

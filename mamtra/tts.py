@@ -19,6 +19,7 @@ from mamtra.lm.checkpoint import load_lm
 from mamtra.lm.generate import NOTHING_DRAWN, generate_batch
 from mamtra.lm.speech_lm import SpeechLM
 from mamtra.lm.stream import stream_bistream, stream_tokens
+from mamtra.seeds import piece_seeds
 from mamtra.speech.base import Original, SpeechCodec
 from mamtra.systems import TextFrontend, system_of
 
@@ -236,17 +237,7 @@ class Synthesizer:
 
 def piece_generators(rows: Sequence[int], seeds: Sequence[int]) -> list[torch.Generator]:
     """One generator per piece; the first piece of a text has the text's own seed."""
-    made, counts = [], [0] * len(seeds)
-    for row in rows:
-        # Pieces after the first draw other numbers.
-        seed = (
-            (seeds[row] + counts[row] * 0x9E3779B97F4A7C15) % (2**63 - 1)
-            if counts[row]
-            else seeds[row]
-        )
-        made.append(torch.Generator().manual_seed(seed))
-        counts[row] += 1
-    return made
+    return [torch.Generator().manual_seed(seed) for seed in piece_seeds(rows, seeds)]
 
 
 def _joined(pieces: Sequence[Synthesis]) -> Synthesis:

@@ -96,6 +96,11 @@ def axes(overrides: Sequence[str]) -> tuple[str, ...]:
     """The overrides that a study varies: not where things lie, nor what a cell has a column for."""
     own = ("experiment=", "seed=", "paths.", "run=", "cell.", "hydra")
     own += ("ratio=", "placement=", "conditioning=")
+    return without(overrides, own)
+
+
+def without(overrides: Sequence[str], own: tuple[str, ...]) -> tuple[str, ...]:
+    """The overrides of other settings than those that begin so."""
     return tuple(override for override in overrides if not override.lstrip("+~").startswith(own))
 
 
@@ -119,20 +124,23 @@ def stages(
     if not is_teacher(asdict(cell)):
         model = folder / "run" / STUDENT
         own = ("ratio=", "placement=", "run=", "cell.", "hydra")
-        kept = (override for override in overrides if not override.lstrip("+~").startswith(own))
         # What a sweep has besides a training is not a setting of it.
         chosen = (
             *(f"task={cell.task}", "~cell", f"plan={plan_letters(cell.plan)}"),
             f"run={quoted(folder / 'run')}",
         )
         script = str(REPOSITORY / "train.py")
+        kept = without(overrides, own)
         found.append(Stage(TRAIN, (script, *kept, *chosen, "hydra.mode=RUN")))
+    return (*found, evaluate_stage(model, folder, cell.seed, evaluation))
+
+
+def evaluate_stage(model: Path, folder: Path, seed: int, evaluation: Mapping[str, Any]) -> Stage:
+    """How the `model` of the work in `folder` is evaluated."""
     named = json.dumps(str(model), ensure_ascii=False)  # evaluate.py reads its lists as YAML
     where = (f"models={{{STUDENT}: {named}}}", f"out={quoted(folder / 'eval')}")
-    script = str(REPOSITORY / "evaluate.py")
-    more = (f"seed_index={cell.seed}", *as_overrides(evaluation))
-    found.append(Stage("evaluate", (script, *where, *more)))
-    return tuple(found)
+    more = (f"seed_index={seed}", *as_overrides(evaluation))
+    return Stage("evaluate", (str(REPOSITORY / "evaluate.py"), *where, *more))
 
 
 def quoted(text: object) -> str:

@@ -5,7 +5,6 @@ Run by `studies.grid.run_cell` into the same kind of folder; its table has the c
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,8 +12,7 @@ from typing import Any
 
 from eval.store.files import sha256_json
 from eval.store.manifest import REPOSITORY
-from studies.grid import TRAIN, Stage, as_overrides, quoted
-from studies.grid_table import STUDENT
+from studies.grid import TRAIN, Stage, evaluate_stage, quoted, without
 
 EXPORT = "mvc"  # folder of a run's model
 
@@ -53,14 +51,10 @@ def mvc_stages(
         evaluation: what evaluate.py is told besides, nested as in its configuration.
     """
     folder = grid / "works" / cell.work
-    own = ("run=", "cell.", "hydra")
-    kept = (given for given in overrides if not given.lstrip("+~").startswith(own))
+    kept = without(overrides, ("run=", "cell.", "hydra"))
     train = (str(REPOSITORY / "train.py"), *kept, "task=mvc", "~cell")
     run = (f"run={quoted(folder / 'run')}", "hydra.mode=RUN")
-    named = json.dumps(str(folder / "run" / EXPORT), ensure_ascii=False)
-    where = (f"models={{{STUDENT}: {named}}}", f"out={quoted(folder / 'eval')}")
-    more = (f"seed_index={cell.seed}", *as_overrides(evaluation))
     return (
         Stage(TRAIN, (*train, *run)),
-        Stage("evaluate", (str(REPOSITORY / "evaluate.py"), *where, *more)),
+        evaluate_stage(folder / "run" / EXPORT, folder, cell.seed, evaluation),
     )

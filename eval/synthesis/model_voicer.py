@@ -14,6 +14,8 @@ from eval.synthesis.systems import (
     CODEC,
     RECORDINGS,
     Spoken,
+    check_sampling,
+    check_texts,
     code_version,
     codec_sha256,
     existing,
@@ -65,30 +67,18 @@ class ModelVoicer:
     def check(self, items: Sequence[Item]) -> None:
         check_model_folder(self.model_folder)
         codec_sha256(self.codec_folder)
-        if unknown := set(self.sampling) - set(self.options()):
-            raise InputError(
-                f"system.sampling: no such option {', '.join(sorted(unknown))}; valid: "
-                f"{', '.join(self.options())}"
-            )
+        check_sampling(self.sampling, self.options())
         need_prompts(items, with_text=not self.cross_lingual)
         try:
             tokenizer = system_of(self.codec_folder).load_text(self.codec_folder)
         except (FileNotFoundError, ValueError) as error:
             raise InputError(str(error)) from error
-        faults = []
+        texts = []
         for item in items:
-            texts = {"text": item.text, "prompt_text": self._prompt_text(item)}
-            for key, text in texts.items():
-                if text is None:
-                    continue
-                split = key == "text" and self.sampling.get("split", True)
-                try:
-                    for part in tokenizer.pieces(text) if split else [tokenizer.whole(text)]:
-                        tokenizer.encode(part)
-                except ValueError as error:
-                    faults.append(f"{item.place(key)}: {error}")
-        if faults:
-            raise InputError("\n".join(faults[:20]))
+            texts.append((item.place("text"), item.text, self.sampling.get("split", True)))
+            if (said := self._prompt_text(item)) is not None:
+                texts.append((item.place("prompt_text"), said, False))
+        check_texts(tokenizer, texts)
 
     def recipe(self) -> dict[str, Any]:
         return {

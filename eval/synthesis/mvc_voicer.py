@@ -11,6 +11,8 @@ from typing import Any
 from eval.store.files import InputError, sha256_file, sha256_json
 from eval.synthesis.systems import (
     Spoken,
+    check_sampling,
+    check_texts,
     code_version,
     codec_sha256,
     existing,
@@ -70,21 +72,11 @@ class MVCVoicer:
                 f"system.codec={self.codec_folder}: {system.name} has no vocoder of acoustic frames; "
                 "give the codec of a mini system"
             )
-        if unknown := set(self.sampling) - set(OPTIONS):
-            raise InputError(
-                f"system.sampling: no such option {', '.join(sorted(unknown))}; valid: "
-                f"{', '.join(OPTIONS)}"
-            )
+        check_sampling(self.sampling, OPTIONS)
         need_prompts(items, with_text=False)
-        tokenizer, faults = PhonemeTokenizer(), []
-        for item in items:
-            try:
-                for part in tokenizer.pieces(item.text):
-                    tokenizer.encode(part)
-            except ValueError as error:
-                faults.append(f"{item.place('text')}: {error}")
-        if faults:
-            raise InputError("\n".join(faults[:20]))
+        split = self.sampling.get("split", True)
+        texts = [(item.place("text"), item.text, split) for item in items]
+        check_texts(PhonemeTokenizer(), texts)
 
     def recipe(self) -> dict[str, Any]:
         return {

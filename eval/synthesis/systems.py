@@ -8,7 +8,7 @@ Shapes: n samples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import version
@@ -24,7 +24,7 @@ import mamtra
 from eval.store.files import InputError, sha256_bytes, sha256_file, sha256_json
 from eval.testset import Item
 from mamtra.speech.base import SpeechCodec
-from mamtra.systems import system_of
+from mamtra.systems import TextFrontend, system_of
 
 RECORDINGS = "recordings"
 CODEC = "codec"
@@ -213,6 +213,31 @@ def need_recordings(items: Sequence[Item]) -> None:
     """Raise InputError unless there are items, each with its original recording."""
     if not items:
         raise InputError("the test set has no original recording for any of these items")
+
+
+def check_sampling(sampling: Iterable[str], options: Collection[str]) -> None:
+    """Raise InputError, listing the `options`, for a key of `sampling` that is none of them."""
+    if unknown := set(sampling) - set(options):
+        raise InputError(
+            f"system.sampling: no such option {', '.join(sorted(unknown))}; valid: "
+            f"{', '.join(options)}"
+        )
+
+
+def check_texts(reader: TextFrontend, texts: Iterable[tuple[str, str, bool]]) -> None:
+    """Raise InputError, naming the first 20 places, for texts that `reader` cannot read.
+
+    texts: the place, the text, and whether it is read in pieces.
+    """
+    faults = []
+    for place, text, split in texts:
+        try:
+            for part in reader.pieces(text) if split else [reader.whole(text)]:
+                reader.encode(part)
+        except ValueError as error:
+            faults.append(f"{place}: {error}")
+    if faults:
+        raise InputError("\n".join(faults[:20]))
 
 
 def need_prompts(items: Sequence[Item], with_text: bool) -> None:
