@@ -37,7 +37,7 @@ from data.workers import worker_processes
 from mamtra.lm.checkpoint import model_sha256
 from mamtra.lm.generate import generate_batch
 from mamtra.lm.speech_lm import SpeechLM
-from mamtra.systems import TextFrontend, system_of
+from mamtra.systems import TextFrontend, sampling_of, system_of
 from mamtra.transfer.teacher import load_teacher
 
 SHARD = 160  # rows
@@ -110,7 +110,7 @@ def _shard(rows: Sequence[Row], part: Path) -> None:
         [torch.Generator().manual_seed(seed) for seed in seeds],
         target_lengths=[len(own) for own in ids],
         rows=_speaking.batch,
-        **system_of(_speaking.codec).sampling,  # type: ignore[arg-type]  # numbers
+        **sampling_of(_reader),  # type: ignore[arg-type]  # numbers
     )
     said = [
         {
@@ -167,7 +167,7 @@ def speak(
         "teacher_sha256": model_sha256(teacher),
         "tokens_sha256": _sha256(tokens),
         "texts": texts if texts in SOURCES else _sha256(Path(texts)),
-        "sampling": dict(system.sampling),
+        "sampling": sampling_of(reader),
         "seed": seed,
         "batch": batch,
         "device": device.partition(":")[0],

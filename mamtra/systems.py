@@ -5,7 +5,7 @@ cosyvoice2  the public folder CosyVoice2-0.5B: Qwen2 tokens in, 24 kHz out
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +29,11 @@ class TextFrontend(Protocol):
         """Rows of the model's text embedding."""
         ...
 
+    @property
+    def length_ratios(self) -> tuple[float, float]:
+        """Fewest and most speech tokens per id: what the decoding allows where it is not told otherwise."""
+        ...
+
     def encode(self, text: str) -> list[int]:
         """Ids of a text as it stands. ValueError, saying why, for one that has none."""
         ...
@@ -44,14 +49,12 @@ class TextFrontend(Protocol):
 
 @dataclass(frozen=True)
 class SpeechSystem:
-    """How to load what surrounds the language model. `files` are those that the sound depends on;
-    `sampling` its defaults that are not the general ones."""
+    """How to load what surrounds the language model. `files` are those that the sound depends on."""
 
     name: str
     files: tuple[str, ...]
     load_codec: Callable[[Path, torch.device | str], SpeechCodec]
     load_text: Callable[[Path], TextFrontend]
-    sampling: Mapping[str, float] = field(default_factory=dict)
 
     def present(self, folder: Path) -> list[Path]:
         """Those of `files` that are there."""
@@ -73,6 +76,12 @@ def load_text(name: str, folder: Path) -> TextFrontend:
     if name not in TEXTS:
         raise ValueError(f"unknown text frontend {name!r}; valid: {', '.join(TEXTS)}")
     return TEXTS[name](folder)
+
+
+def sampling_of(text: TextFrontend) -> dict[str, float]:
+    """The options of `mamtra.lm.generate` that follow from the text frontend."""
+    fewest, most = text.length_ratios
+    return {"min_ratio": fewest, "max_ratio": most}
 
 
 def text_name(name: str | None, folder: Path) -> str:
@@ -109,8 +118,6 @@ COSYVOICE2 = SpeechSystem(
     (FLOW, VOCODER, SPEAKER, ONNX_FILE, TORCH_FILE),
     load_cosyvoice2,
     TEXTS["qwen"],
-    # 2 to 20 speech tokens per text token (llm/llm.py:497-498).
-    {"min_ratio": 2.0, "max_ratio": 20.0},
 )
 SYSTEMS = (MINI, COSYVOICE2)
 

@@ -8,7 +8,7 @@ Shapes: n samples, L text ids, T speech tokens, E width of the speaker embedding
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from mamtra.lm.speech_lm import SpeechLM
 from mamtra.lm.stream import stream_bistream, stream_tokens
 from mamtra.seeds import piece_seeds
 from mamtra.speech.base import Original, SpeechCodec
-from mamtra.systems import TextFrontend, system_of
+from mamtra.systems import TextFrontend, sampling_of, system_of
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,8 @@ class Synthesizer:
         lm: SpeechLM,
         codec: SpeechCodec,
         tokenizer: TextFrontend,
-        sampling: Mapping[str, Any] | None = None,
     ) -> None:
-        """`sampling`: defaults of the system, which the options of a call replace."""
+        """Raises ValueError for parts that do not fit together."""
         if lm.speech_vocab != codec.codebook_size or lm.text_vocab != tokenizer.vocab_size:
             raise ValueError(
                 f"the model speaks {lm.speech_vocab} codes and reads {lm.text_vocab} characters, "
@@ -70,7 +69,8 @@ class Synthesizer:
         self.lm = lm.eval()
         self.codec = codec
         self.tokenizer = tokenizer
-        self.sampling = dict(sampling or {})
+        # Defaults that the options of a call replace.
+        self.sampling: dict[str, Any] = dict(sampling_of(tokenizer))
 
     @classmethod
     def load(
@@ -91,7 +91,7 @@ class Synthesizer:
         if compiled:
             lm.compile_steps()
         codec, text = system.load_codec(folder, device), system.load_text(folder)
-        return cls(lm, codec, text, system.sampling)
+        return cls(lm, codec, text)
 
     @property
     def sample_rate_hz(self) -> int:

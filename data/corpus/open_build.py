@@ -27,7 +27,7 @@ from data.arguments import parse_arguments
 from data.corpus.build import Utterance
 from data.corpus.open_screen import screen_pool, screen_voices
 from data.corpus.open_split import Texts, divide
-from data.corpus.test_list import test_items, write_meta
+from data.corpus.test_list import deal, test_items, write_meta
 from data.corpus.voices import SAMPLE_RATE_HZ, Renderer, UnreadableTextError, Voice, draw_voices
 from data.corpus.wordnet import FOLDER, WordNet
 from data.workers import worker_processes
@@ -202,7 +202,8 @@ def build(
     heard = screen_pool(out, texts, needed_candidates(), workers)
     held_out = render(plan_held_out(heard, voices), voices, out, "held-out", workers)
     tables = [held_out, trained]
-    table = pd.concat(tables, ignore_index=True)
+    # Held-out sentences are planned with the unseen words first.
+    table = deal(pd.concat(tables, ignore_index=True), SEED)
     failed = pd.DataFrame(table[table["status"] != "ok"])
     for utterance, status in zip(failed["utterance"], failed["status"], strict=True):
         print(f"left out: {utterance}: {status}")

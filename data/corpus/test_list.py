@@ -1,6 +1,7 @@
 """The held-out test list: every test sentence with a prompt recording of its own, held-out, voice."""
 
 import os
+import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,21 @@ class TestItem:
     prompt: str
     prompt_text: str
     voice: str
+
+
+def deal(table: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The table with its test rows in an order in which the first n, any n, are like all of them: the
+    voices take turns, each with its own sentences in a random order. The other rows stay where they are.
+    """
+    test = table.index[table["split"] == "test"]
+    own = {voice: list(rows.index) for voice, rows in table.loc[test].groupby("voice", sort=True)}
+    rng = random.Random(seed)
+    for rows in own.values():
+        rng.shuffle(rows)
+    turns = range(max(map(len, own.values()), default=0))
+    dealt = [rows[turn] for turn in turns for rows in own.values() if turn < len(rows)]
+    order = dict(zip(test, dealt, strict=True))
+    return table.loc[[order.get(row, row) for row in table.index]].reset_index(drop=True)
 
 
 def test_items(table: pd.DataFrame) -> list[TestItem]:

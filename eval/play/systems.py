@@ -82,5 +82,5 @@ class Systems:
         """Raises CheckpointError for damaged weights, ValueError for a model of another codec."""
         if name not in self._loaded:
             lm = load_lm(self.models[name], device=self.device)
-            self._loaded[name] = Synthesizer(lm, self.codec, self.text, self.system.sampling)
+            self._loaded[name] = Synthesizer(lm, self.codec, self.text)
         return self._loaded[name]

@@ -28,7 +28,7 @@ from eval.testset import Item
 from mamtra.lm.checkpoint import DESCRIPTION, WEIGHTS, model_sha256, read_description
 from mamtra.lm.generate import generate_batch
 from mamtra.lm.runtime import runtime
-from mamtra.systems import system_of
+from mamtra.systems import sampling_of, system_of
 from mamtra.tts import Prompt, Synthesizer
 
 
@@ -99,7 +99,8 @@ class ModelVoicer:
 
     def effective_sampling(self) -> dict[str, Any]:
         """Every option of the decoding with the value it has, whoever set it."""
-        return self.options() | dict(system_of(self.codec_folder).sampling) | dict(self.sampling)
+        text = system_of(self.codec_folder).load_text(self.codec_folder)
+        return self.options() | sampling_of(text) | dict(self.sampling)
 
     @staticmethod
     def options() -> dict[str, Any]:

@@ -10,6 +10,8 @@ MAX_PIECE = 104  # characters of the longest training sentence
 class CharacterTokenizer:
     """Text to the ids of its characters, in the order of ALPHABET."""
 
+    length_ratios = (0.5, 6.0)
+
     def __init__(self) -> None:
         self._ids = {character: i for i, character in enumerate(ALPHABET)}
 

@@ -26,6 +26,9 @@ class PhonemeTokenizer:
     read (`mamtra.text.english.plain_letters`).
     """
 
+    # 1.2 to 2.8 speech tokens per id in the recordings of assets/open: what is longer goes round in circles.
+    length_ratios = (1.0, 3.0)
+
     @cached_property
     def _ids(self) -> dict[str, int]:
         return {symbol: i for i, symbol in enumerate(SYMBOLS)}

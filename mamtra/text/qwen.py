@@ -24,6 +24,7 @@ class QwenTokenizer:
     """Text to Qwen2 token ids. `vocab_size` is the number of rows of the model's text embedding."""
 
     vocab_size = 151_936
+    length_ratios = (2.0, 20.0)  # CosyVoice 2, llm/llm.py:497-498
 
     def __init__(self, folder: str | Path) -> None:
         """`folder`: CosyVoice2-0.5B, or its CosyVoice-BlankEN.

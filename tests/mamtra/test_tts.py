@@ -132,9 +132,9 @@ def test_the_stream_of_a_text_is_its_speech():
     assert len(torch.cat(list(pieces))) % 640 == 0
 
 
-def test_a_systems_sampling_is_a_default():
+def test_the_frontend_bounds_the_length_where_the_call_does_not(monkeypatch):
+    monkeypatch.setattr(CharacterTokenizer, "length_ratios", (1.0, 1.0))
     speaker, prompt = synthesizer(), 0.1 * torch.randn(8000)
-    speaker.sampling = {"max_ratio": 1.0, "min_ratio": 1.0}
     assert len(speaker.synthesize("go on", "hi", prompt, seed=1).tokens) == len("go on.")
     longer = speaker.synthesize("go on", "hi", prompt, seed=1, min_ratio=2.0, max_ratio=2.0)
     assert len(longer.tokens) == 2 * len("go on.")

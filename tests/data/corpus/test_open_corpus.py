@@ -13,6 +13,7 @@ from data.corpus.build import Utterance
 from data.corpus.open_build import plan_held_out, plan_training, render, split_voices
 from data.corpus.open_split import NGRAM, divide, ngrams, words_of
 from data.corpus.screen import Heard
+from data.corpus.test_list import deal
 from data.corpus.voices import Reading, UnreadableTextError, draw_voices
 from data.corpus.wordnet import WordNet, clean
 
@@ -145,6 +146,22 @@ def test_held_out_splits_have_their_voices_and_their_unseen_words(voices):
     assert set(table[table["split"] == "valid"]["voice"]) <= set(train)
     assert 300 <= (table["split"] == "valid").sum() <= 400
     assert table["text"].is_unique and table["utterance"].is_unique
+
+
+def test_the_first_sentences_of_the_list_are_like_all_of_them(voices):
+    needed = open_build.needed_candidates()
+    heard = {kind: [f"{kind} {i}" for i in range(count)] for kind, count in needed.items()}
+    table = pd.DataFrame(plan_held_out(heard, voices))
+    dealt = deal(table, seed=0)
+    assert list(dealt[dealt.split != "test"].utterance) == list(
+        table[table.split != "test"].utterance
+    )
+    test = dealt[dealt["split"] == "test"]
+    assert sorted(test.utterance) == sorted(table[table.split == "test"].utterance)
+    unseen = test["text"].str.startswith("unseen")
+    for n in (30, 60, 120, 300):
+        assert abs(unseen[:n].mean() - unseen.mean()) < 0.15, n
+        assert test["voice"][:n].value_counts().max() == n // 30
 
 
 class FakeRenderer:
