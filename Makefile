@@ -12,8 +12,8 @@ STUDENT := runs/mini_distill_demo/1to1-blockbeg-calibrated/student
 
 # Settings for the page, such as PLAY='models={a: runs/a/student}'; the system that reads any English sentence.
 PLAY ?= paths=open
-# Folder of the open corpus that `make demo-mvc` trains on a slice of.
-MVC_CORPUS ?= corpus_open
+# Folder of the open corpus that `make demo-mvc` trains on; it renders twenty minutes of it where there is none.
+MVC_CORPUS ?= runs/open/mvc_demo/corpus
 
 # Settings for `make chaos`; examples of each test of `make fuzz`.
 CHAOS ?=
@@ -33,10 +33,10 @@ demo: $(VENV)/.installed
 	$(BIN)/python evaluate.py 'models={recordings: recordings, codec: codec, teacher: assets/mini/teacher, student: $(STUDENT)}' \
 	    baseline=teacher limit=40 ce_limit=100 out=runs/demo title='MamTra mini: demo'
 
-## Trains a small MambaVoiceCloning model on a slice of the open corpus (MVC_CORPUS), speaks, scores pitch and words.
+## Trains a small MambaVoiceCloning model on twenty minutes of the open corpus, speaks, scores pitch and words.
 demo-mvc: $(VENV)/.installed
-	@test -f $(MVC_CORPUS)/manifest.csv || { echo "no corpus in $(MVC_CORPUS): $(BIN)/python -m data.corpus.open_build \
-	    out=$(MVC_CORPUS) hours=1 screened=assets/open, or MVC_CORPUS=<folder>"; exit 1; }
+	test -f $(MVC_CORPUS)/manifest.csv || { $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[corpus]' && \
+	    $(BIN)/python -m data.corpus.open_render out=$(MVC_CORPUS); }
 	test -f runs/open/mvc_demo/durations.parquet || $(BIN)/python -m data.mvc_durations corpus=$(MVC_CORPUS) \
 	    out=runs/open/mvc_demo/durations.parquet limit=1500
 	$(BIN)/python train.py experiment=mvc_demo paths.corpus=$(MVC_CORPUS)

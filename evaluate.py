@@ -4,6 +4,7 @@
     synthesize     wavs of models                 board       their pages
     score          rows of scores                 listening   a blind test; ratings: what its listeners said
     report         table and page                 efficiency  speed and memory of models
+    drift          long readings, from beginning to end
     play           a local page: type a sentence, hear models side by side
     advise         which plan fits a GPU, from counted bytes
 

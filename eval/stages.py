@@ -17,8 +17,10 @@ import torch
 from rich.console import Console
 
 from eval.analysis.compare import compare
+from eval.drift.stage import drift_stage
 from eval.efficiency.advise import advise
 from eval.efficiency.encoder_cost import encoder_cost
+from eval.efficiency.settings import Advise, Efficiency, EncoderCost
 from eval.efficiency.stage import efficiency
 from eval.listening.page import write_test
 from eval.listening.ratings import analyse
@@ -29,13 +31,11 @@ from eval.report.evaluation import check_baseline, report
 from eval.scoring.score import score
 from eval.scoring.scorers import Scorers, load_scorers
 from eval.settings import (
-    Advise,
     All,
     Board,
     Common,
     Compare,
-    Efficiency,
-    EncoderCost,
+    Drift,
     Listening,
     Metrics,
     Named,
@@ -291,5 +291,6 @@ STAGES: dict[str, tuple[type[Common], Callable[[Any, Console], int]]] = {
     "advise": (Advise, advise),
     "play": (Play, run_play),
     "prosody": (Prosody, prosody),
+    "drift": (Drift, drift_stage),
     "encoder_cost": (EncoderCost, encoder_cost),
 }

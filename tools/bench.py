@@ -26,7 +26,7 @@ from rich.console import Console
 
 from data.arguments import parse_arguments
 from eval.efficiency.memory import COSYVOICE2
-from eval.settings import Efficiency
+from eval.efficiency.settings import Efficiency
 from eval.stages import run_efficiency
 from eval.store.files import InputError
 from eval.store.manifest import REPOSITORY, device_description

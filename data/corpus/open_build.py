@@ -201,9 +201,16 @@ def build(
     trained = render(train, voices, out, "train", workers)
     heard = screen_pool(out, texts, needed_candidates(), workers)
     held_out = render(plan_held_out(heard, voices), voices, out, "held-out", workers)
-    tables = [held_out, trained]
+    return write_corpus(pd.concat([held_out, trained], ignore_index=True), out)
+
+
+def write_corpus(table: pd.DataFrame, out: Path) -> Path:
+    """Manifest, phoneme times and test list of rendered rows, as `render` returns them; the manifest's path.
+
+    Rows that could not be read are named and left out. The test list is dealt, whatever the order of the rows.
+    """
     # Held-out sentences are planned with the unseen words first.
-    table = deal(pd.concat(tables, ignore_index=True), SEED)
+    table = deal(table, SEED)
     failed = pd.DataFrame(table[table["status"] != "ok"])
     for utterance, status in zip(failed["utterance"], failed["status"], strict=True):
         print(f"left out: {utterance}: {status}")

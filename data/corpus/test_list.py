@@ -22,10 +22,12 @@ class TestItem:
 
 def deal(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     """The table with its test rows in an order in which the first n, any n, are like all of them: the
-    voices take turns, each with its own sentences in a random order. The other rows stay where they are.
+    voices take turns, each with its own sentences in a random order. The other rows stay where they are, and
+    the order that the test rows have plays no part.
     """
     test = table.index[table["split"] == "test"]
-    own = {voice: list(rows.index) for voice, rows in table.loc[test].groupby("voice", sort=True)}
+    sorted_rows = table.loc[test].sort_values("utterance")
+    own = {voice: list(rows.index) for voice, rows in sorted_rows.groupby("voice", sort=True)}
     rng = random.Random(seed)
     for rows in own.values():
         rng.shuffle(rows)

@@ -16,7 +16,7 @@ from rich.console import Console
 from eval.console import number_table
 from eval.efficiency.bandwidth import step_bytes
 from eval.efficiency.memory import Counted, counted
-from eval.settings import Advise
+from eval.efficiency.settings import Advise
 from eval.store.files import InputError
 from mamtra.lm.checkpoint import CheckpointError
 

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from eval.settings import EncoderCost
+from eval.efficiency.settings import EncoderCost
 from eval.store.files import InputError, write_text
 from eval.synthesis.build import name_systems
 from eval.synthesis.mvc_voicer import is_mvc

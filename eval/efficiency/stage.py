@@ -26,7 +26,7 @@ from eval.efficiency.measure import Timed, measure
 from eval.efficiency.models import SPECIAL, TimedModel
 from eval.efficiency.peers import GRANITE, TimedPeer
 from eval.efficiency.peers import NAMES as PEER_NAMES
-from eval.settings import Efficiency
+from eval.efficiency.settings import Efficiency
 from eval.store.files import InputError, sha256_json, write_json, write_text
 from eval.store.manifest import (
     check_device,

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from eval.efficiency.advise import advice, advise, needs, positions
 from eval.efficiency.memory import counted
-from eval.settings import Advise
+from eval.efficiency.settings import Advise
 from eval.store.files import InputError
 from eval.store.manifest import REPOSITORY
 from mamtra.lm.checkpoint import CheckpointError, load_lm

@@ -12,9 +12,9 @@ from rich.console import Console
 from eval.efficiency.bandwidth import memory_bandwidth, weight_step_bytes
 from eval.efficiency.measure import measure
 from eval.efficiency.models import TimedModel
+from eval.efficiency.settings import Efficiency
 from eval.efficiency.stage import efficiency_table, machine_text
 from eval.report.board.board import measurements, write_board
-from eval.settings import Efficiency
 from eval.stages import run_efficiency
 from eval.store.files import InputError
 from eval.store.manifest import REPOSITORY

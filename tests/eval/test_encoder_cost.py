@@ -8,7 +8,8 @@ from rich.console import Console
 
 from eval.efficiency.encoder_cost import Point, crossover, described, encoder_cost
 from eval.efficiency.encoder_point import point
-from eval.settings import ArmSizes, EncoderCost, SystemSettings
+from eval.efficiency.settings import ArmSizes, EncoderCost
+from eval.settings import SystemSettings
 from eval.store.files import InputError
 from tests.small_mvc import ARM
 

@@ -158,6 +158,7 @@ def test_the_first_sentences_of_the_list_are_like_all_of_them(voices):
     )
     test = dealt[dealt["split"] == "test"]
     assert sorted(test.utterance) == sorted(table[table.split == "test"].utterance)
+    assert deal(dealt, seed=0).equals(dealt), "dealing twice is dealing once"
     unseen = test["text"].str.startswith("unseen")
     for n in (30, 60, 120, 300):
         assert abs(unseen[:n].mean() - unseen.mean()) < 0.15, n
