@@ -101,6 +101,40 @@ def write_figures(cells: pd.DataFrame, paper: pd.DataFrame, folder: Path) -> lis
     return [_save(maps, folder / "placement_grid.svg"), _save(points, folder / "ce_vs_wer.svg")]
 
 
+def write_speed(rows: pd.DataFrame, base: str, title: str, path: Path) -> Path:
+    """Rates over context as multiples of `base` at the same context, as SVG: points with their range, and
+    dashed what the bytes of a step alone would give.
+
+    rows: those of one run of stage=efficiency at batch 1: system, context, tokens_per_s with _low and _high,
+    and limit_tokens_per_s.
+    """
+    with plt.rc_context({"svg.hashsalt": "mamtra", "font.size": 9}):
+        figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
+        own = rows[rows["system"] == base].set_index("context")
+        for number, (name, found) in enumerate(rows.groupby("system", sort=False)):
+            found = found.set_index("context").sort_index()
+            rate, limit = own["tokens_per_s"], own["limit_tokens_per_s"]
+            times, colour = found["tokens_per_s"] / rate, COLOURS[number]
+            low, high = found["tokens_per_s_low"] / rate, found["tokens_per_s_high"] / rate
+            spread = [(times - low).to_numpy(), (high - times).to_numpy()]
+            axes.errorbar(
+                times.index, times, spread, color=colour, marker="o", ms=4, label=str(name)
+            )
+            moved = (found["limit_tokens_per_s"].astype(float) / limit).dropna()
+            axes.plot(moved.index, moved, color=colour, linestyle="--", linewidth=0.8)
+        axes.plot([], [], color="grey", linestyle="--", linewidth=0.8, label="bytes alone")
+        contexts = sorted(int(context) for context in set(rows["context"]))
+        axes.set_xscale("log")
+        axes.set_xticks(contexts, [f"{context:,}" for context in contexts])
+        axes.minorticks_off()
+        axes.set_xlabel("positions before the token")
+        axes.set_ylabel(f"rate / that of {base}")
+        axes.set_title(title, loc="left", fontsize=9)
+        axes.legend(fontsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    return _save(figure, path)
+
+
 def _save(figure: Figure, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with plt.rc_context({"svg.hashsalt": "mamtra"}):

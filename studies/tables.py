@@ -118,15 +118,17 @@ def faults(root: Path) -> list[str]:
         for path in figures(root, Path(folder)):
             shipped = root / FIGURES / path.name
             if not shipped.is_file() or shipped.read_bytes() != path.read_bytes():
-                found.append(f"{FIGURES}/{path.name} is not what results/mini/grid draws")
+                found.append(f"{FIGURES}/{path.name} is not what the results draw")
     return found
 
 
 def figures(root: Path, folder: Path) -> list[Path]:
-    """Draw the figures of the grid into `folder`."""
+    """Draw the figures of the grid and of the speed of every machine into `folder`."""
     paper = pd.read_csv(root / "results" / "paper" / "figure4.csv")
     paper = paper.assign(wer=paper["wer_percent"] / 100)
-    return write_figures(Sources(root).study("grid").results.done(), paper, folder)
+    sources = Sources(root)
+    drawn = write_figures(sources.study("grid").results.done(), paper, folder)
+    return [*drawn, *speed.speed_figures(sources, folder)]
 
 
 def main() -> None:

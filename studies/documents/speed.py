@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from eval.efficiency.peers import COSYVOICE2, NAMES, NO_TEXT_HEAD
 from eval.efficiency.stage import COLUMNS, efficiency_cells, machine_text
 from eval.store.files import InputError
 from studies.documents.sources import Sources, markdown
+from studies.figures import write_speed
 
 FOLDER = "results/efficiency"
 NOTHING = "No run of `make bench` is committed."
@@ -31,6 +35,17 @@ def speed_tables(sources: Sources) -> str:
         table = name.split("/")[-2]
         parts.append(f"`{table}` ({machine_text(content)}):\n\n{markdown(list(SHOWN), rows)}")
     return "\n\n".join(parts) or NOTHING
+
+
+def speed_figures(sources: Sources, folder: Path) -> list[Path]:
+    """One figure of the table `context` for each machine: speed-<machine>.svg."""
+    made = []
+    for name, content in _runs(sources, "context").items():
+        rows = pd.DataFrame(content["rows"])
+        title = f"one stream, CosyVoice 2's size; {machine_text(content)}"
+        path = folder / f"speed-{name.split('/')[-3]}.svg"
+        made.append(write_speed(rows[rows["batch"] == 1], TEACHER, title, path))
+    return made
 
 
 def performance(sources: Sources) -> str:

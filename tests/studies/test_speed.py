@@ -8,7 +8,7 @@ import pytest
 from eval.efficiency.peers import COSYVOICE2, NAMES, NO_TEXT_HEAD
 from eval.store.files import InputError
 from studies.documents.sources import Sources
-from studies.documents.speed import NOTHING, performance, speed_tables
+from studies.documents.speed import NOTHING, performance, speed_figures, speed_tables
 
 RATES = {  # at 300 and 2,048 positions
     "1to0": (20.0, 16.0),
@@ -81,3 +81,14 @@ def test_a_row_that_lacks_is_named(measured):
 
 def test_nothing_measured_is_said(tmp_path: Path):
     assert performance(Sources(tmp_path)) == speed_tables(Sources(tmp_path)) == NOTHING
+
+
+def test_the_figure_is_the_same_for_the_same_run_and_another_for_another(measured):
+    root, path, content = measured
+    first, again = (speed_figures(Sources(root), root / name)[0] for name in "ab")
+    assert first.name == "speed-Abacus-2.svg" and first.read_bytes() == again.read_bytes()
+    content["rows"][3] |= row("1to1", 2048, 12.0)
+    path.write_text(json.dumps(content))
+    assert speed_figures(Sources(root), root / "c")[0].read_bytes() != first.read_bytes()
+    path.unlink()
+    assert speed_figures(Sources(root), root / "d") == []

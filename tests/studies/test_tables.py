@@ -92,7 +92,7 @@ def test_another_result_is_another_document(tmp_path):
     (tmp_path / "docs" / "figures" / "ce_vs_wer.svg").write_text("<svg/>")
     wrong, drawn = tables.faults(tmp_path)
     assert wrong.startswith("README.md:2: ") and "+2.0 to +5.9" in wrong
-    assert drawn == "docs/figures/ce_vs_wer.svg is not what results/mini/grid draws"
+    assert drawn == "docs/figures/ce_vs_wer.svg is not what the results draw"
 
 
 @pytest.mark.parametrize("arguments", [["chekc=true"], ["check=true", "x=1"]])
