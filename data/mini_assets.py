@@ -21,6 +21,7 @@ import soundfile as sf
 
 from data.arguments import parse_arguments
 from data.corpus.open_build import SCREENED
+from data.corpus.reading_lists import write_lists
 from data.corpus.test_list import test_items, write_meta
 from data.corpus.voices import SAMPLE_RATE_HZ
 
@@ -57,6 +58,8 @@ def _gather_list(corpus: Path, out: Path) -> None:
         name = item.utterance
         _flac(corpus / "wavs" / f"{name}.wav", out / "recordings" / f"{name}.flac")
     write_meta(out / "meta.lst", items, "prompts", "recordings", ".flac")
+    if (corpus / "phonemes.parquet").is_file():  # of the open system: any text can be asked for
+        write_lists(items, out, "prompts", ".flac")
 
 
 def gather(
