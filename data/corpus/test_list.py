@@ -13,6 +13,8 @@ import pandas as pd
 class TestItem:
     """Ids are recording names without suffix."""
 
+    __test__ = False  # no test of pytest's
+
     utterance: str
     text: str
     prompt: str
