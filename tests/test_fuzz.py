@@ -55,8 +55,8 @@ FIELDS = st.lists(WORDS | st.sampled_from(["a.wav", "../x", "/etc/passwd", "", "
 
 
 def hide_lazy_modules() -> None:
-    """Hypothesis asks every loaded module for its file; a lazy module of speechbrain, if another test loaded it, answers
-    by importing a package that is not installed, and the ImportError ends the test."""
+    """Hypothesis asks every loaded module for its file; a lazy module of speechbrain, if another test loaded
+    it, answers by importing a package that is not installed, and the ImportError ends the test."""
     for module in list(sys.modules.values()):
         if type(module).__module__ == "speechbrain.utils.importutils":
             module.__dict__.setdefault("__file__", None)
