@@ -1,13 +1,18 @@
 """The faults of `make chaos`: a process that is killed, a disk that is full, a damaged file, another clock."""
 
+import contextlib
+import importlib
 import os
 import random
+import runpy
 import shutil
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Mapping
+import traceback
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST_S = 1800.0
@@ -23,33 +28,48 @@ time.time_ns = lambda: int(time.time() * 1e9)
 
 
 class Child:
-    """A command whose output goes to a log outside its folder, in a process group of its own."""
+    """A command in a process of its own, which leads a group. Its output goes to a log beside its folder.
 
-    def __init__(self, command: list[str], folder: Path, environment: Mapping[str, str] = {}):
+    `words` follow the interpreter. It is forked from this process, which has imported what the commands do
+    (`preload`): imports take longer than the tiny work, and a kill among them disturbs nothing.
+    """
+
+    def __init__(self, words: list[str], folder: Path, clock: Path | None = None):
         self.folder, self.started_s = folder, time.monotonic()
         self.path = folder.with_name(f"{folder.name}.{LOG}")
-        with self.path.open("a") as log:
-            self.begins = log.tell()
-            self.process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env={**os.environ, **environment},
-            )
+        self.begins = self.path.stat().st_size if self.path.exists() else 0
+        self.status: int | None = None
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if not self.pid:
+            _become(words, self.path, clock)
 
     @property
     def age_s(self) -> float:
         return time.monotonic() - self.started_s
 
-    def wait(self) -> int:
-        """Its exit status; it is killed when it hangs, which is -9."""
-        try:
-            return self.process.wait(LONGEST_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            return self.process.wait()
+    def poll(self) -> int | None:
+        """Its exit status, minus the signal that ended it; None while it runs."""
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.status = os.waitstatus_to_exitcode(status) if pid else None
+        return self.status
+
+    def wait(self, longest_s: float = LONGEST_S) -> int | None:
+        """Its exit status, None when it runs longer."""
+        until = time.monotonic() + longest_s
+        while self.poll() is None and time.monotonic() < until:
+            time.sleep(POLL_S)
+        return self.status
+
+    def end(self) -> int:
+        """Its exit status; it is killed when it hangs."""
+        status = self.wait()
+        if status is None:
+            os.killpg(self.pid, signal.SIGKILL)
+            status = self.wait()
+            assert status is not None
+        return status
 
     def log(self) -> str:
         """What it has printed."""
@@ -58,21 +78,56 @@ class Child:
     def kill(self, after_s: float, alone: bool) -> bool:
         """Kills it when it is `after_s` old: its group, or its first process `alone`. False when it had
         ended. Processes that outlive their first stay: the next command has to bear them."""
-        try:
-            self.process.wait(max(0.0, after_s - self.age_s))
+        if self.wait(max(0.0, after_s - self.age_s)) is not None:
             return False
-        except subprocess.TimeoutExpired:
-            if alone:
-                os.kill(self.process.pid, signal.SIGKILL)
-            else:
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            return True
+        os.kill(self.pid, signal.SIGKILL) if alone else os.killpg(self.pid, signal.SIGKILL)
+        self.wait()
+        return True
+
+
+def preload() -> None:
+    """Imports what the stages do, without starting a thread."""
+    for name in ("tasks", "eval.stages", "studies.grid", "data.pack", "data.public_corpora"):
+        importlib.import_module(name)
+    for name in ("data.tokenise_timed", "faster_whisper", "eval.report.page"):
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(name)
+
+
+def _become(words: list[str], log: Path, clock: Path | None) -> NoReturn:
+    """Turns this fork into `python <words>`."""
+    os.setsid()
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
+    os.dup2(1, 2)
+    os.chdir(ROOT)
+    if clock is not None:
+        os.environ |= jumping_clock(clock)
+        exec(CLOCK, {})
+    status = 0
+    try:
+        if words[0] == "-m":
+            sys.argv = words[1:]
+            sys.path.insert(0, str(ROOT))
+            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = words
+            runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def first_file_s(child: Child) -> float:
     """Seconds until something was in its folder: a kill before that is one of an import."""
-    while child.process.poll() is None and not any(child.folder.iterdir()):
+    while child.poll() is None and not any(child.folder.iterdir()):
         time.sleep(POLL_S)
     return child.age_s
 

@@ -8,7 +8,6 @@ import hashlib
 import json
 import re
 import sqlite3
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +148,7 @@ def _cells(folder: Path) -> Artefacts:
 def _evaluate(world: Path, folder: Path) -> list[str]:
     """Recordings and their codec: spoken, heard and reported."""
     systems = "models={recordings: recordings, codec: codec}"
-    options = ("limit=6", "mos=null", "speaker=null", "threads=1", "testset.tokens=null")
+    options = ("limit=3", "mos=null", "speaker=null", "threads=1", "testset.tokens=null")
     where = (f"out={folder}/eval", f"cache={folder}/cache", "title=chaos")
     return ["evaluate.py", systems, "baseline=recordings", *options, *where]
 
@@ -183,8 +182,8 @@ STAGES: Mapping[str, Stage] = {
 
 def evaluate_for_board(world: Path) -> list[str]:
     """The evaluation that the board is made of."""
-    command = [sys.executable, *_evaluate(world, world)]
-    return [word.replace(f"out={world}/eval", f"out={world}/evaluated") for word in command]
+    out = (f"out={world}/eval", f"out={world}/evaluated")
+    return [word.replace(*out) for word in _evaluate(world, world)]
 
 
 def repeated_steps(log: str) -> int:
