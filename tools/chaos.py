@@ -120,12 +120,13 @@ class Disturbed:
     def kills(self, number: int) -> None:
         count, run = self.counts["kill"], 0
         while count.injected < number:
-            folder, clock, faults, tried = f"kill-{run}", run % CLOCK_IN == 1, 0, 0
+            folder, clock, faults = f"kill-{run}", run % CLOCK_IN == 1, 0
             self.log = ""
-            while faults < min(IN_A_ROW, number - count.injected) and tried < 2 * IN_A_ROW:
+            while faults < min(IN_A_ROW, number - count.injected):
                 alone = (count.injected + faults) % 2 == 1
-                faults += self.killed(folder, clock, alone)
-                tried += 1
+                if not self.killed(folder, clock, alone):
+                    break  # it has ended: only another run can be killed in its work
+                faults += 1
                 if clock:
                     odd_times(self.out / folder, self.rng)
             status, log = self.finish(folder, clock)
@@ -165,10 +166,10 @@ class Disturbed:
 
     def damages(self, how: str) -> None:
         count, folder = self.counts[how], how
-        self.killed(folder)
-        path = damaged_file(self.out / folder, self.rng)
-        if path is None:
-            return
+        path = None
+        while path is None:  # a kill may come before the first file
+            self.killed(folder)
+            path = damaged_file(self.out / folder, self.rng)
         damage(path, how, self.rng)
         name = str(path.relative_to(self.out / folder))
         status, log = self.finish(folder)
