@@ -20,6 +20,7 @@ last row, the rows of a split are together), `probe` (texts and their ids, by wh
 import glob
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import socket
@@ -54,6 +55,8 @@ DTYPES: Mapping[str, Any] = {
     "lengths": np.int32,
     "alignment": CODE_DTYPE,  # optional
 }
+READ_WHOLE_BYTES = 1 << 30
+BY_ROW = ("speech", "text", "names", "alignment")  # read here and there, the others whole
 PROBES = 4  # texts that the tokenizer is compared by
 
 
@@ -143,9 +146,7 @@ def open_store(folder: Path) -> Store:
             raise FileNotFoundError(f"{file} does not exist: {folder} is not whole")
         if file.stat().st_size != size:
             raise ValueError(f"{file} has {file.stat().st_size} bytes, {NAME} says {size}")
-        arrays[name] = (
-            np.memmap(file, DTYPES[name], mode="r") if size else np.zeros(0, DTYPES[name])
-        )
+        arrays[name] = _mapped(file, name) if size else np.zeros(0, DTYPES[name])
     if missing := DTYPES.keys() - arrays.keys() - {"alignment"}:
         raise ValueError(f"{path} is damaged: it names no {', '.join(sorted(missing))}")
     counts = {"speech_starts": rows + 1, "text_starts": rows + 1, "name_starts": rows + 1}
@@ -153,6 +154,15 @@ def open_store(folder: Path) -> Store:
         if len(arrays[name]) != count:
             raise ValueError(f"{folder / name}.bin has {len(arrays[name])} rows of {count}")
     return Store(folder, {**about, "splits": splits, "probe": texts}, arrays)
+
+
+def _mapped(file: Path, name: str) -> np.ndarray:
+    array = np.memmap(file, DTYPES[name], mode="r")
+    if name in BY_ROW and array.nbytes > READ_WHOLE_BYTES and hasattr(mmap, "MADV_RANDOM"):
+        # A row has some hundred bytes; without this the kernel reads and maps megabytes around each, which
+        # is of use only where all of the file is soon in memory.
+        array._mmap.madvise(mmap.MADV_RANDOM)  # type: ignore[attr-defined]  # numpy has no other way
+    return array
 
 
 def check_store(folder: Path) -> None:
