@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+AUDIT ?= $(VENV)/audit
 export OMP_NUM_THREADS ?= 2
 export HF_HUB_OFFLINE ?= 1
 # Runners of `make grid`, one core each.
@@ -15,7 +16,8 @@ PLAY ?= paths=open
 # Folder of the open corpus that `make demo-mvc` trains on; it renders twenty minutes of it where there is none.
 MVC_CORPUS ?= runs/open/mvc_demo/corpus
 
-# Settings for `make chaos`; examples of each test of `make fuzz`.
+# Kills of `make chaos` and its other settings; examples of each test of `make fuzz`.
+KILLS ?= 50
 CHAOS ?=
 EXAMPLES ?= 2000
 
@@ -24,7 +26,7 @@ MVC_DRY := runs/dryrun_mvc
 # Two steps of the paper's size on a CPU.
 MVC_SHORT = trainer=cpu paths.runs=$(MVC_DRY) epochs=null steps=2 batch.batch_s=10 trainer.val_every=2
 
-.PHONY: demo demo-mvc play test test-slow test-numerics check clean grid tables bench chaos fuzz check-data dryrun-cosyvoice2 dryrun-mvc
+.PHONY: demo demo-mvc play test test-slow test-numerics check clean grid tables bench chaos fuzz audit check-data dryrun-cosyvoice2 dryrun-mvc
 .DELETE_ON_ERROR:
 
 ## Distils a student from the shipped teacher, speaks and scores held-out sentences; ends with the table.
@@ -105,13 +107,22 @@ test-numerics: $(VENV)/.installed
 	$(BIN)/python -m pytest -m "not slow" tests/mamtra tests/lightning_modules tests/data tests/eval/metrics \
 	    tests/eval/test_pipeline.py tests/test_assets.py
 
-## kill -9 at random moments, full disks, two runners: counts of faults and of what survived. CHAOS='kills=10 stages=train'
+## kill -9 at random moments, full disks, damage, two runners: counts of faults and of what survived. KILLS=5 CHAOS='stages=train'
 chaos: $(VENV)/.installed
-	$(BIN)/python -m tools.chaos out=runs/chaos-$$(date +%s) $(CHAOS)
+	$(BIN)/python -m tools.chaos out=runs/chaos-$$(date +%s) kills=$(KILLS) $(CHAOS)
 
 ## Random files and overrides for every parser: make fuzz EXAMPLES=100000
 fuzz: $(VENV)/.installed
 	MAMTRA_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/test_fuzz.py
+
+## Known vulnerabilities of what is installed, and a bill of materials (CycloneDX): runs/audit. Asks pypi.org.
+audit: $(VENV)/.installed $(AUDIT)/.installed
+	$(AUDIT)/bin/python tools/audit.py python=$(BIN)/python out=runs/audit
+
+$(AUDIT)/.installed: tools/audit_tools.txt
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install -q --disable-pip-version-check -r tools/audit_tools.txt
+	touch $@
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -12,7 +12,9 @@ python evaluate.py stage=<stage> --help shows the keys of a stage. Names, paths 
 passes them, commas, quotes and brackets too; only {name: folder} and [a, b] are read as such.
 """
 
+import errno
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,6 +34,7 @@ from mamtra.lm.checkpoint import CheckpointError
 from settings import SettingsError, typed_settings
 
 GIVEN = sys.argv[1:]  # before Hydra sees them
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # full, over a quota, read-only
 
 
 def in_processes(s: Systems, devices: list[str], console: Console) -> int:
@@ -88,6 +91,12 @@ def one_line_errors(console: Console) -> Iterator[None]:
         yield
     except (InputError, CheckpointError, SettingsError) as error:
         console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(2)
+    except (OSError, sqlite3.OperationalError) as error:
+        if isinstance(error, OSError) and error.errno not in DISK:
+            raise
+        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        console.print("what is finished is kept: make room, and run the same command again")
         sys.exit(2)
     except KeyboardInterrupt:
         console.print("\nstopped; what is finished is kept, run the same command to go on")

@@ -15,11 +15,11 @@ from lightning_modules.base import LanguageModelModule
 from lightning_modules.console import say
 from lightning_modules.distill import DistillModule
 from lightning_modules.identity import result_settings
+from lightning_modules.launched import shared_step
 from lightning_modules.layerwise import LayerwiseModule
 from lightning_modules.precision import with_precision
 from lightning_modules.run_folder import RunFolder
 from lightning_modules.running import train_in
-from lightning_modules.slurm import current_step
 from lightning_modules.teacher import TeacherModule
 from lightning_modules.trainer_settings import (
     TrainingLength,
@@ -222,7 +222,7 @@ def sweep_cell(s: CellSettings, own: Mapping[str, Any]) -> None:
     given, total = tuple(job.overrides.task), sweep_size(job.sweeper.get("params") or {}, sys.argv)
     placement = CONTINUED if s.cell.continued else s.placement
     one = Cell(s.ratio, placement, s.seed, axes(given), (), {})
-    step = current_step()
+    step = shared_step(s.trainer.world_size, job.job.num)
     first = step is None or step.rank == 0
     if first:
         check_version(grid, s.cell.mix)

@@ -11,11 +11,11 @@ from hydra.core.hydra_config import HydraConfig
 from data.mvc_batches import MVCDataModule
 from lightning_modules.base import TrainedModule
 from lightning_modules.identity import result_settings
+from lightning_modules.launched import shared_step
 from lightning_modules.mvc import MVCModule
 from lightning_modules.mvc_aligner import AlignerModule
 from lightning_modules.run_folder import RunFolder
 from lightning_modules.running import train_in
-from lightning_modules.slurm import current_step
 from lightning_modules.trainer_settings import TrainingLength
 from mamtra.mvc.aligner import Aligner, AlignerSizes
 from mamtra.mvc.arms import arm_of
@@ -114,7 +114,7 @@ def sweep_mvc_cell(s: MVCCellSettings, own: Mapping[str, Any]) -> None:
     settings = result_settings({**own, "task": "mvc"}) | length
     cell = MVCCell(s.conditioning, s.seed, axes(given), s.cell.baseline, settings)
     todo = mvc_stages(cell, grid, given, s.cell.evaluate)
-    step = current_step()
+    step = shared_step(s.trainer.world_size, job.job.num)
     if step is None or step.rank == 0:
         check_version(grid, s.cell.mix)
         run_cell(grid, cell, todo, total, step)

@@ -1,6 +1,8 @@
 """`key=value` command lines of the corpus tools, in the style of the two entry files."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def parse_arguments(
@@ -16,3 +18,13 @@ def parse_arguments(
     if missing := [key for key in required if key not in options]:
         sys.exit(f"missing argument {missing[0]}=...\n\n{usage}")
     return options
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Ends a command with one line for what a user can act on: a file that is missing, damaged, or too large
+    for the disk, a setting without meaning."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")

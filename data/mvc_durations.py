@@ -9,7 +9,6 @@ durations in 10-ms frames, whose sum is the number of its frames, and source ("t
 Shapes: N text tokens, P timed phonemes, F frames at 100 Hz.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from rich.progress import track
 from data.arguments import parse_arguments
 from data.corpus.phoneme_times import SAMPLES_PER_FRAME, merge
 from data.phone_alignment import match
+from data.whole_files import write_table
 from mamtra.text.phonemes import BOUNDARY, PhonemeTokenizer
 
 ALIGN = 4 * SAMPLES_PER_FRAME  # recordings are padded to whole 40 ms, as in data.codec_features
@@ -99,10 +99,7 @@ def durations(
 
 def write_durations(table: pd.DataFrame, out: Path) -> None:
     """The table whole or not at all."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_suffix(".partial")
-    table.to_parquet(partial, index=False, compression="zstd")
-    os.replace(partial, out)
+    write_table(out, table)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ text: a text frontend of `mamtra.systems`, system: the folder that it is in. The
 again and compares it with what was written.
 """
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 
 from data.arguments import parse_arguments
 from data.parquet import open_parquet, parts, splits_of
-from data.store import PROBES, check_store, write_store
+from data.store import PROBES, check_store, open_store, write_store
 from data.tokens import TextTokenizer
 from mamtra.systems import load_text
 
@@ -22,11 +23,25 @@ from mamtra.systems import load_text
 def pack(tokens: Path, out: Path, tokenizer: TextTokenizer, codes: int) -> Path:
     """Writes the store `out`, one row group in memory at a time. Errors as `open_parquet`, `parts` and
     `write_store`."""
-    file = open_parquet(tokens)
+    file, source = open_parquet(tokens), _sha256(tokens)
     pieces = {
         split: parts(tokens, file, split, tokenizer, codes) for split in splits_of(tokens, file)
     }
-    return write_store(out, pieces, codes, _probe(file, tokenizer))
+    return write_store(out, pieces, codes, _probe(file, tokenizer), source)
+
+
+def packed_before(tokens: Path, out: Path, tokenizer: TextTokenizer, codes: int) -> bool:
+    """Whether `out` is the store that `pack` would make. Raises as `open_store` for one that is damaged."""
+    if not out.exists():
+        return False
+    about = open_store(out).about
+    same_text = all(list(tokenizer.encode(text)) == ids for text, ids in about["probe"])
+    return about.get("source") == _sha256(tokens) and about["codes"] == codes and same_text
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _probe(file: pq.ParquetFile, tokenizer: TextTokenizer) -> list[tuple[str, list[int]]]:
@@ -47,7 +62,12 @@ def main() -> None:
         if missing:
             raise ValueError(f"missing: {', '.join(f'{name}=' for name in missing)}")
         reader = load_text(given["text"], Path(given.get("system", ".")))
-        out = pack(Path(given["tokens"]), Path(given["out"]), reader, int(given["codes"]))
+        made = (Path(given["tokens"]), Path(given["out"]), reader, int(given["codes"]))
+        if packed_before(*made):
+            check_store(made[1])
+            print(f"{given['out']} is complete; nothing to do")
+            return
+        out = pack(*made)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(f"-> {out}")

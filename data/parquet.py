@@ -27,7 +27,7 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     """Raises ValueError for a file that is not parquet, a missing column, and a duplicate utterance id (in
     any split)."""
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"token table {path} is not a readable parquet file: {error}") from error
     missing = [name for name in COLUMNS if name not in file.schema_arrow.names]

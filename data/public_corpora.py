@@ -8,10 +8,11 @@ libritts  <root>/<subset>/<speaker>/<chapter>/*.wav with *.normalized.txt beside
 vctk      VCTK-Corpus-0.92: wav48_silence_trimmed/<speaker>/*_mic1.flac, txt/<speaker>/*.txt: all of it is test
 
 Texts are written out as they are spoken. Recordings without a text that can be read are counted and left out.
-What is converted is kept when it is stopped; manifest.csv is written last.
+What is converted is kept when it is stopped, while its hash in wavs.sha256 is right; manifest.csv is written
+last. A second command on the folder waits for the first.
 """
 
-import os
+import hashlib
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,8 +24,9 @@ import soundfile as sf
 import soxr
 from rich.progress import track
 
-from data.arguments import parse_arguments
+from data.arguments import clear_errors, parse_arguments
 from data.libritts import scan
+from data.whole_files import alone_in, whole
 from mamtra.speech.features import SAMPLE_RATE_HZ
 from mamtra.text.phonemes import PhonemeTokenizer
 
@@ -98,17 +100,33 @@ def readable(text: str | None) -> str | None:
         return None
 
 
-def convert(source: Path, out: Path) -> float:
-    """A mono 16 kHz PCM16 wav, whole or not at all; its seconds. One that is there stays."""
-    if not out.is_file():
-        wave, rate_hz = sf.read(source, dtype="float32", always_2d=True)
+def convert(source: Path, out: Path, known: Mapping[str, str]) -> tuple[float, str]:
+    """A mono 16 kHz PCM16 wav, whole or not at all; its (seconds, hash). One that is there stays if its hash
+    is that in `known`. Raises ValueError naming a recording that cannot be read."""
+    if not out.is_file() or known.get(out.name) != sha256(out):
+        try:
+            wave, rate_hz = sf.read(source, dtype="float32", always_2d=True)
+        except sf.LibsndfileError as error:
+            raise ValueError(f"{source} cannot be read: {error.error_string}") from error
         mono = wave.mean(axis=1)
         if rate_hz != SAMPLE_RATE_HZ:
             mono = soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ)
-        partial = out.with_suffix(".partial")
-        sf.write(partial, np.clip(mono, -1, 1), SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
-        os.replace(partial, out)
-    return sf.info(out).duration
+        with whole(out) as partial:
+            sf.write(partial, np.clip(mono, -1, 1), SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
+    return sf.info(out).duration, sha256(out)
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def converted(journal: Path) -> dict[str, str]:
+    """The hash of every wav converted before, by its name; a line that a kill cut counts for nothing."""
+    if not journal.is_file():
+        return {}
+    lines = [line.split() for line in journal.read_text(errors="replace").splitlines()]
+    return {words[1]: words[0] for words in lines if len(words) == 2}
 
 
 def build(
@@ -118,9 +136,15 @@ def build(
     and FileNotFoundError naming a recording that is listed and not there."""
     if kind not in KINDS:
         raise ValueError(f"kind={kind}: valid are {', '.join(KINDS)}")
-    sources = list(KINDS[kind](root, subsets))[:limit]
+    with alone_in(out):
+        return _build(kind, list(KINDS[kind](root, subsets))[:limit], root, out)
+
+
+def _build(kind: str, sources: Sequence[Source], root: Path, out: Path) -> pd.DataFrame:
     (out / "wavs").mkdir(parents=True, exist_ok=True)
     rows, left_out = [], 0
+    journal = out / "wavs.sha256"
+    known = converted(journal)
     for source in track(sources, kind):
         text = readable(source.text)
         if text is None:
@@ -129,15 +153,19 @@ def build(
         if not source.path.is_file():
             raise FileNotFoundError(f"{source.path} is listed in {root} and is not there")
         wav = f"wavs/{source.utterance}.wav"
-        seconds = convert(source.path, out / wav)
+        seconds, found = convert(source.path, out / wav, known)
+        if known.get(f"{source.utterance}.wav") != found:
+            with journal.open(
+                "a"
+            ) as file:  # in the form of sha256sum; the last line of a name counts
+                file.write(f"\n{found}  {source.utterance}.wav\n")
         row = asdict(source) | {"text": text, "wav": wav, "duration_s": seconds}
         rows.append({key: value for key, value in row.items() if key != "path"})
     if not rows:
         raise ValueError(f"{root}: none of {len(sources)} recordings has a text that can be read")
     table = pd.DataFrame(rows)
-    partial = out / "manifest.partial"
-    table.to_csv(partial, index=False)
-    os.replace(partial, out / "manifest.csv")
+    with whole(out / "manifest.csv") as partial:
+        table.to_csv(partial, index=False)
     hours = sum(row["duration_s"] for row in rows) / 3600
     print(f"{len(table)} recordings, {hours:.2f} h, {left_out} left out -> {out / 'manifest.csv'}")
     return table
@@ -147,10 +175,11 @@ if __name__ == "__main__":
     options = parse_arguments(
         __doc__, required=("kind", "root", "out"), optional=("subsets", "limit")
     )
-    build(
-        options["kind"],
-        Path(options["root"]),
-        Path(options["out"]),
-        tuple(filter(None, options.get("subsets", "").split(","))),
-        int(options["limit"]) if "limit" in options else None,
-    )
+    with clear_errors():
+        build(
+            options["kind"],
+            Path(options["root"]),
+            Path(options["out"]),
+            tuple(filter(None, options.get("subsets", "").split(","))),
+            int(options["limit"]) if "limit" in options else None,
+        )

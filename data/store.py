@@ -13,11 +13,14 @@ A folder with store.json and, for N utterances, L text and T speech tokens, litt
 
 store.json: `format`, `rows`, `codes` (size of the codebook), `voices`, `splits` (name: first and one past the
 last row, the rows of a split are together), `probe` (texts and their ids, by which a wrong tokenizer is seen),
+`source` (sha256 of the table that it was made of),
 `bytes` and `sha256` of each file. It is written last and marks the store whole; runs know the store by it.
 """
 
+import glob
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import socket
@@ -52,6 +55,8 @@ DTYPES: Mapping[str, Any] = {
     "lengths": np.int32,
     "alignment": CODE_DTYPE,  # optional
 }
+READ_WHOLE_BYTES = 1 << 30
+BY_ROW = ("speech", "text", "names", "alignment")  # read here and there, the others whole
 PROBES = 4  # texts that the tokenizer is compared by
 
 
@@ -141,9 +146,7 @@ def open_store(folder: Path) -> Store:
             raise FileNotFoundError(f"{file} does not exist: {folder} is not whole")
         if file.stat().st_size != size:
             raise ValueError(f"{file} has {file.stat().st_size} bytes, {NAME} says {size}")
-        arrays[name] = (
-            np.memmap(file, DTYPES[name], mode="r") if size else np.zeros(0, DTYPES[name])
-        )
+        arrays[name] = _mapped(file, name) if size else np.zeros(0, DTYPES[name])
     if missing := DTYPES.keys() - arrays.keys() - {"alignment"}:
         raise ValueError(f"{path} is damaged: it names no {', '.join(sorted(missing))}")
     counts = {"speech_starts": rows + 1, "text_starts": rows + 1, "name_starts": rows + 1}
@@ -151,6 +154,15 @@ def open_store(folder: Path) -> Store:
         if len(arrays[name]) != count:
             raise ValueError(f"{folder / name}.bin has {len(arrays[name])} rows of {count}")
     return Store(folder, {**about, "splits": splits, "probe": texts}, arrays)
+
+
+def _mapped(file: Path, name: str) -> np.ndarray:
+    array = np.memmap(file, DTYPES[name], mode="r")
+    if name in BY_ROW and array.nbytes > READ_WHOLE_BYTES and hasattr(mmap, "MADV_RANDOM"):
+        # A row has some hundred bytes; without this the kernel reads and maps megabytes around each, which
+        # is of use only where all of the file is soon in memory.
+        array._mmap.madvise(mmap.MADV_RANDOM)  # type: ignore[attr-defined]  # numpy has no other way
+    return array
 
 
 def check_store(folder: Path) -> None:
@@ -165,15 +177,20 @@ def write_store(
     splits: Mapping[str, Iterable[TokenTable]],
     codes: int,
     probe: Iterable[tuple[str, list[int]]],
+    source: str | None = None,
 ) -> Path:
     """Writes the pieces of each split one after the other; returns the folder, which appears whole.
 
-    Raises FileExistsError when it is there, ValueError for splits of which some have alignments only, and
-    for no utterance.
+    `source`: the hash of the table that it is made of. Raises FileExistsError when the folder is there,
+    ValueError for splits of which some have alignments only, and for no utterance.
     """
     if folder.exists():
         raise FileExistsError(f"{folder} exists: choose another out=, or remove it")
-    partial = folder.with_name(f"{folder.name}.{socket.gethostname()}-{os.getpid()}.partial")
+    mine = f"{folder.name}.{socket.gethostname()}-"
+    partial = folder.with_name(f"{mine}{os.getpid()}.partial")
+    for left in folder.parent.glob(f"{glob.escape(mine)}*.partial"):  # of commands that were killed
+        if not _alive(left.name.removeprefix(mine).removesuffix(".partial")):
+            shutil.rmtree(left, ignore_errors=True)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
@@ -195,17 +212,32 @@ def write_store(
             "codes": codes,
             "splits": bounds,
             "probe": list(probe)[:PROBES],
+            "source": source,
             "bytes": {file.stem: file.stat().st_size for file in files},
             "sha256": {file.stem: _sha256(file) for file in files},
             "voices": voices,
         }
         (partial / NAME).write_text(json.dumps(about, ensure_ascii=False) + "\n")
-        os.rename(
-            partial, folder
-        )  # fails where another process has written the same store meanwhile
+        try:
+            os.rename(partial, folder)
+        except OSError as error:
+            if not folder.exists():
+                raise
+            raise FileExistsError(f"{folder}: another process has written it meanwhile") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _alive(pid: str) -> bool:
+    """Whether a process of this machine has that number."""
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, ValueError):
+        pass
+    return True
 
 
 class _Writer:

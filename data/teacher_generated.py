@@ -14,7 +14,6 @@ on and the same bytes come out.
 
 import hashlib
 import json
-import os
 import random
 import sys
 from collections import Counter
@@ -33,6 +32,7 @@ from data.arguments import parse_arguments
 from data.free_texts import SOURCES, free_texts
 from data.generated_rule import OK, REASONS, Rule, measure
 from data.tokens import COLUMNS, read_token_table
+from data.whole_files import alone_in, read_table, whole, write_table
 from data.workers import worker_processes
 from mamtra.lm.checkpoint import model_sha256
 from mamtra.lm.generate import generate_batch
@@ -122,13 +122,7 @@ def _shard(rows: Sequence[Row], part: Path) -> None:
         }
         for row, own, result in zip(rows, ids, results, strict=True)
     ]
-    _replace(part, pd.DataFrame(said))
-
-
-def _replace(path: Path, table: pd.DataFrame) -> None:
-    partial = path.with_suffix(".partial")
-    table.to_parquet(partial, index=False, compression="zstd")
-    os.replace(partial, path)
+    write_table(part, pd.DataFrame(said))
 
 
 def speak(
@@ -172,8 +166,9 @@ def speak(
         "batch": batch,
         "device": device.partition(":")[0],
     }
-    parts = _parts(out, made_of)
-    _make(planned, parts, Speaking(teacher, codec, seed, batch, device), workers)
+    with alone_in(out.with_suffix(".parts")):
+        parts = _parts(out, made_of)
+        _make(planned, parts, Speaking(teacher, codec, seed, batch, device), workers)
     rule = measure([len(ids) for ids in read.text_ids], list(recordings["tokens"]))
     counted = {
         "texts": len(free.texts),
@@ -182,7 +177,7 @@ def speak(
         "rule": asdict(rule),
         "made_of": made_of,
     }
-    said = [pd.read_parquet(path) for path, _ in _shards(planned, parts)]
+    said = [read_table(path) for path, _ in _shards(planned, parts)]
     return _finish(pd.concat(said), rule, out, counted)
 
 
@@ -201,10 +196,10 @@ def _finish(said: pd.DataFrame, rule: Rule, out: Path, counted: dict[str, Any]) 
         "left_out": left_out,
         **counted,
     }
-    _replace(out, pd.DataFrame(kept[list(COLUMNS)]))
-    partial, path = out.with_suffix(".json.partial"), out.with_suffix(".json")
-    partial.write_text(json.dumps(report, indent=1) + "\n")
-    os.replace(partial, path)
+    write_table(out, pd.DataFrame(kept[list(COLUMNS)]))
+    path = out.with_suffix(".json")
+    with whole(path) as partial:
+        partial.write_text(json.dumps(report, indent=1) + "\n")
     print(f"{report['kept']} rows, {report['tokens']} tokens -> {out}")
     why = ", ".join(f"{reason} {n}" for reason, n in left_out.items() if n) or "none"
     print(f"{report['rows'] - report['kept']} left out ({why}) -> {path}")
@@ -225,7 +220,8 @@ def _parts(out: Path, made_of: dict[str, Any]) -> Path:
     changed = [name for name in made_of if known.get(name) != made_of[name]]
     if changed:
         raise ValueError(f"{folder} was made with other {', '.join(changed)}: delete it")
-    note.write_text(json.dumps(made_of, indent=1) + "\n")
+    with whole(note) as partial:
+        partial.write_text(json.dumps(made_of, indent=1) + "\n")
     return folder
 
 
@@ -241,7 +237,7 @@ def _make(planned: Sequence[Row], parts: Path, speaking: Speaking, workers: int)
         wanted = [tuple(getattr(row, name) for name in PLANNED) for row in rows]
         found = []
         if path.exists():
-            found = list(pd.read_parquet(path, columns=PLANNED).itertuples(index=False, name=None))
+            found = list(read_table(path, PLANNED).itertuples(index=False, name=None))
         if found[: len(wanted)] != wanted[: len(found)]:
             raise ValueError(f"{path} was made by another plan: delete {parts}")
         if len(found) != len(wanted):

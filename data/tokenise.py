@@ -5,7 +5,6 @@ python -m data.tokenise corpus=<folder> codec=<folder> recogniser=<file> out=<to
 `codec` is the folder that the vocoder's run exports, `recogniser` the codec run's recogniser.safetensors.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from rich.progress import track
 from safetensors.torch import load_file
 
 from data.arguments import parse_arguments
+from data.whole_files import write_table
 from data.workers import worker_processes
 from mamtra.speech import load_codec
 from mamtra.speech.recogniser import Recogniser, align
@@ -80,10 +80,7 @@ def tokenise(
         label = f"tokenising {len(table)} recordings"
         tokens, alignments = zip(*track(results, label, total=len(table)), strict=True)
     table["tokens"], table["alignment"] = tokens, alignments
-    partial = out.with_suffix(".partial")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    table[COLUMNS].to_parquet(partial, index=False, compression="zstd")
-    os.replace(partial, out)
+    write_table(out, pd.DataFrame(table[COLUMNS]))
     print(f"{len(table)} rows, {sum(map(len, tokens))} tokens -> {out}")
     return table.loc[:, COLUMNS]
 

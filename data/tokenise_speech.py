@@ -11,9 +11,7 @@ onnx=true runs upstream's own ONNX file, one recording at a time on the CPU: slo
 """
 
 import json
-import os
 import re
-import socket
 import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,6 +29,7 @@ from rich.progress import track
 
 from data.arguments import parse_arguments
 from data.libritts import Utterance, scan
+from data.whole_files import read_table, whole, write_table
 from mamtra.speech.s3 import MAX_SECONDS, SAMPLE_RATE_HZ, load_s3, load_s3_onnx
 
 MIN_SECONDS = (
@@ -191,17 +190,13 @@ def _write_part(out: Path, rows: list[dict]) -> None:
     if not rows:
         return
     folder = out / "parts"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{rows[0]['utterance']}.parquet"
-    partial = path.with_suffix(".partial")
-    pd.DataFrame(rows).to_parquet(partial, index=False, compression="zstd")
-    os.replace(partial, path)
+    write_table(folder / f"{rows[0]['utterance']}.parquet", pd.DataFrame(rows))
 
 
 def read_parts(out: Path, columns: Sequence[str] = ROW_COLUMNS) -> pd.DataFrame:
     """These columns of the rows of all parts."""
     paths = sorted((out / "parts").glob("*.parquet"))
-    frames = [pd.read_parquet(path, columns=list(columns)) for path in paths]
+    frames = [read_table(path, columns) for path in paths]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(columns))
 
 
@@ -237,10 +232,8 @@ def finish(utterances: Iterable[Utterance], out: Path) -> dict[str, Any] | None:
         ("tokens.parquet", lambda p: table[COLUMNS].to_parquet(p, index=False, compression="zstd")),
         ("report.json", lambda p: p.write_text(json.dumps(report, indent=1) + "\n")),
     ):
-        # Shards that end together write the same rows; under one name the second would lose its file.
-        partial = out / f"{name}.{socket.gethostname()}-{os.getpid()}.partial"
-        write(partial)
-        os.replace(partial, out / name)
+        with whole(out / name) as partial:  # shards that end together write the same rows
+            write(partial)
     print(f"{len(table)} rows, {report['hours']} hours -> {out / 'tokens.parquet'}")
     print(f"{len(dropped)} dropped: {report['dropped']} -> {out / 'report.json'}")
     return report

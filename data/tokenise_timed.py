@@ -9,7 +9,6 @@ times needs `python -m data.tokenise`. What is done is kept beside `out` and reu
 """
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,11 @@ import soundfile as sf
 import torch
 from rich.progress import track
 
-from data.arguments import parse_arguments
+from data.arguments import clear_errors, parse_arguments
 from data.corpus.phoneme_times import merge
 from data.phone_alignment import letter_alignment, phoneme_alignment
 from data.tokenise import COLUMNS
+from data.whole_files import alone_in, read_table, whole, write_table
 from data.workers import worker_processes
 from mamtra.speech import load_codec
 from mamtra.speech.mini_codec import SIZES, WEIGHTS, MiniCodec
@@ -56,13 +56,7 @@ def _tokens(row: Any, corpus: Path, text: str) -> tuple[np.ndarray, np.ndarray]:
 def _shard(table: pd.DataFrame, corpus: Path, text: str, out: Path) -> None:
     rows = [_tokens(row, corpus, text) for row in table.itertuples()]
     table["tokens"], table["alignment"] = zip(*rows, strict=True)
-    _replace(out, pd.DataFrame(table[COLUMNS]))
-
-
-def _replace(path: Path, table: pd.DataFrame) -> None:
-    partial = path.with_suffix(".partial")
-    table.to_parquet(partial, index=False, compression="zstd")
-    os.replace(partial, path)
+    write_table(out, pd.DataFrame(table[COLUMNS]))
 
 
 def tokenise(
@@ -83,6 +77,14 @@ def tokenise(
             )
     table = pd.read_csv(corpus / "manifest.csv")
     table = table.merge(pd.read_parquet(corpus / "phonemes.parquet"), on="utterance", how="left")
+    parts = out.with_suffix(".parts")
+    with alone_in(parts):
+        return _tokenise(table, corpus, codec_folder, out, text, workers)
+
+
+def _tokenise(
+    table: pd.DataFrame, corpus: Path, codec_folder: Path, out: Path, text: str, workers: int
+) -> pd.DataFrame:
     parts = _parts_folder(out, codec_folder, text)
     jobs = _missing(table, parts)
     if jobs:
@@ -91,11 +93,11 @@ def tokenise(
             for job in track(running, f"tokenising {sum(len(r) for r, _ in jobs)}", len(running)):
                 job.result()
     columns = ["utterance", "tokens", "alignment"]
-    done = pd.concat([pd.read_parquet(p, columns=columns) for p in sorted(parts.glob("*.parquet"))])
+    done = pd.concat([read_table(p, columns) for p in sorted(parts.glob("*.parquet"))])
     # The rest is the manifest's: a grown corpus may have given a recording to another split.
     merged = table.merge(done, on="utterance", how="left", validate="one_to_one")
     made = pd.DataFrame(merged[COLUMNS])
-    _replace(out, made)
+    write_table(out, made)
     n_tokens = sum(map(len, made["tokens"]))
     print(f"{len(made)} rows, {n_tokens} tokens -> {out}")
     return made
@@ -110,14 +112,15 @@ def _parts_folder(out: Path, codec_folder: Path, text: str) -> Path:
     note = folder / "made_of.json"
     if note.exists() and json.loads(note.read_text()) != made_of:
         raise ValueError(f"{folder} was made with another codec or text: delete it")
-    note.write_text(json.dumps(made_of))
+    with whole(note) as partial:
+        partial.write_text(json.dumps(made_of))
     return folder
 
 
 def _missing(table: pd.DataFrame, parts: Path) -> list[tuple[pd.DataFrame, Path]]:
     """Recordings without tokens, SHARD at a time, and the file that each group will make."""
     files = sorted(parts.glob("*.parquet"))
-    done = {u for part in files for u in pd.read_parquet(part, columns=["utterance"])["utterance"]}
+    done = {u for part in files for u in read_table(part, ["utterance"])["utterance"]}
     todo = pd.DataFrame(table[~table["utterance"].isin(list(done))]).reset_index(drop=True)
     first = 1 + max((int(part.stem) for part in files), default=-1)
     return [
@@ -130,10 +133,11 @@ if __name__ == "__main__":
     options = parse_arguments(
         __doc__, required=("corpus", "codec", "out"), optional=("text", "workers")
     )
-    tokenise(
-        Path(options["corpus"]),
-        Path(options["codec"]),
-        Path(options["out"]),
-        options.get("text", "phonemes"),
-        int(options.get("workers", 2)),
-    )
+    with clear_errors():
+        tokenise(
+            Path(options["corpus"]),
+            Path(options["codec"]),
+            Path(options["out"]),
+            options.get("text", "phonemes"),
+            int(options.get("workers", 2)),
+        )

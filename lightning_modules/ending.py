@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from safetensors import SafetensorError
+
 from lightning_modules.guards import NonFiniteLossError
 from lightning_modules.memory_guard import OutOfMemoryError
 from lightning_modules.slurm import current_step, first_process, requeue
@@ -27,7 +29,10 @@ def clear_errors() -> Iterator[None]:
         sys.exit(130)
     except KeyboardInterrupt:
         sys.exit(130)
-    except (ValueError, OSError, NonFiniteLossError, OutOfMemoryError) as error:
+    except (
+        *(ValueError, OSError, NonFiniteLossError, OutOfMemoryError),
+        SafetensorError,  # of a full disk, too
+    ) as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         sys.exit(f"error: {error}")

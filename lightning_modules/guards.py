@@ -3,10 +3,12 @@
 import json
 import statistics
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor, distributed
@@ -33,13 +35,20 @@ def of_all_ranks(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(value for of_rank in found for value in of_rank)
 
 
-def plain_batch(batch: Any) -> dict[str, Any]:
-    """The fields of a batch as `torch.load(weights_only=True)` reads them: tensors on the CPU, and lists."""
-    if not is_dataclass(batch):
-        return {}
-    named = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    tensors = {name: value.cpu() for name, value in named.items() if isinstance(value, Tensor)}
-    return {**tensors, "utterances": list(named.get("utterances", ()))}
+def plain_batch(batch: Any) -> Any:
+    """All of a batch as `torch.load(weights_only=True)` reads it: its fields by name, those of what it holds
+    too; tensors on the CPU, lists, numbers and texts. What is none of these is there as its text."""
+    if is_dataclass(batch):
+        return {field.name: plain_batch(getattr(batch, field.name)) for field in fields(batch)}
+    if isinstance(batch, Tensor):
+        return batch.cpu()
+    if isinstance(batch, np.ndarray | np.generic):
+        return torch.as_tensor(batch)
+    if isinstance(batch, Mapping):
+        return {str(name): plain_batch(value) for name, value in batch.items()}
+    if isinstance(batch, list | tuple):
+        return [plain_batch(value) for value in batch]
+    return batch if isinstance(batch, bool | int | float | str | None) else str(batch)
 
 
 class NonFiniteGuard(Callback):

@@ -31,6 +31,7 @@ class MetricsLog(Callback):
         self.columns = ["step", "elapsed_s", *self.train_names, "lr", "tokens_per_s"]
         self.columns += self.valid_names
         self._elapsed_before_s = 0.0
+        self._written_before: list[int] | None = None
         self._bar = Progress(
             TextColumn("step {task.completed}/{task.total}"),
             BarColumn(),
@@ -45,10 +46,15 @@ class MetricsLog(Callback):
         self._tokens, self._busy_s = 0, 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"elapsed_s": self._elapsed_s()}
+        return {"elapsed_s": self._elapsed_s(), "written": self._written()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._elapsed_before_s = state_dict["elapsed_s"]
+        self._written_before = state_dict.get("written")  # which older checkpoints do not say
+
+    def _written(self) -> list[int] | None:
+        files = [logger for logger in self._loggers if isinstance(logger, MetricsCsv)]
+        return list(files[0].written()) if files else None
 
     def _elapsed_s(self) -> float:
         return self._elapsed_before_s + time.monotonic() - self._start_s
@@ -56,9 +62,10 @@ class MetricsLog(Callback):
     def on_train_start(self, trainer, pl_module) -> None:
         self._start_s = time.monotonic()
         self._writes = trainer.is_global_zero
+        self._loggers = trainer.loggers
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCsv):
-                logger.start(self.columns, trainer.global_step)
+                logger.start(self.columns, trainer.global_step, self._written_before)
         self._task = self._bar.add_task(
             "", total=trainer.max_steps, completed=trainer.global_step, note=""
         )

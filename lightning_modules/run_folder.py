@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import socket
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -178,8 +179,15 @@ class RunFolder:
             raise RunError(f"{self.path} is being trained{_by(holder)}: nothing was done") from None
 
     def resume_path(self) -> Path | None:
-        """last.ckpt when there is one. Raises RunError when it is not a training checkpoint."""
-        return self.last if self.saved_step() is not None else None
+        """last.ckpt when there is one. Raises RunError when it is not a training checkpoint, or damaged."""
+        if self.saved_step() is None:
+            return None
+        # torch writes a checksum of every part and never looks at it: a flipped bit would be trained on.
+        with zipfile.ZipFile(self.last) as parts:
+            damaged = parts.testzip()
+        if damaged is not None:
+            raise RunError(f"{self.last} is damaged ({damaged}); {_ADVICE}")
+        return self.last
 
     def saved_step(self) -> int | None:
         """The step of last.ckpt, None without one. Reads its header: the state can have gigabytes.

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -30,6 +31,7 @@ from filelock import FileLock, Timeout
 
 from eval.store.files import InputError, read_json, sha256_json, write_json, write_text
 from eval.store.manifest import REPOSITORY, git_state
+from lightning_modules.launched import meeting, without_torchrun
 from lightning_modules.slurm import Step
 from lightning_modules.stopping import Interrupted
 from mamtra.backbone.layer_plan import LayerPlan, plan_letters
@@ -202,7 +204,7 @@ def run_cell(
     Args:
         stages: commands in order; the first that fails ends the work.
         total: number of cells of the whole sweep, when known, for the progress line.
-        step: of SLURM, whose other tasks `join` the training; this is the first of them.
+        step: of SLURM or torchrun, whose other tasks `join` the training; this is the first of them.
 
     Returns:
         "done", "failed", or "busy" when another runner holds it. Raises Interrupted when it was asked to stop.
@@ -215,8 +217,10 @@ def run_cell(
             known = read_json(folder / "result.json")
             if not known or (known["status"] == "failed" and known["ended_s"] < STARTED_S):
                 print(f"{cell.name}: {cell.work} -> {folder / 'log.txt'}", flush=True)
-                tell(folder, step, trains=stages[0].name == TRAIN)
-                known = _work(folder, stages)
+                meet = meeting(step)
+                tell(folder, step, trains=stages[0].name == TRAIN, meet=meet)
+                shared = None if step is None else os.environ | meet
+                known = _work(folder, stages, shared or without_torchrun())
                 write_json(folder / "result.json", known)
             status = known["status"]
     except Timeout:
@@ -227,15 +231,17 @@ def run_cell(
     return status
 
 
-def _work(folder: Path, stages: Sequence[Stage]) -> dict[str, Any]:
-    """Run the stages, each a process of its own: one that is killed takes nothing with it."""
+def _work(folder: Path, stages: Sequence[Stage], shared: Mapping[str, str]) -> dict[str, Any]:
+    """Run the stages, each a process of its own: one that is killed takes nothing with it. `shared`: the
+    environment of the training, which may have ranks elsewhere."""
     result: dict[str, Any] = {"status": "done", "error": None, "version": git_state()["sha"]}
     with (folder / "log.txt").open("a", encoding="utf-8") as log:
         for stage in stages:
             started_s = time.time()
             log.write(f"$ python {' '.join(stage.argv)}\n")
             log.flush()
-            code, stop = run(stage.argv, log)
+            environment = shared if stage.name == TRAIN else without_torchrun()
+            code, stop = run(stage.argv, log, environment)
             result[f"{stage.name}_s"] = round(time.time() - started_s, 1)
             if stop is not None:
                 raise Interrupted(f"{folder.name}: stopped in {stage.name}", stop)

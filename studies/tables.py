@@ -20,6 +20,7 @@ import pandas as pd
 
 from eval.store.files import InputError, write_text
 from eval.store.manifest import REPOSITORY
+from studies.documents import faults as chaos
 from studies.documents import grid, measured, mini, mvc, speed, training
 from studies.documents.markers import rewritten
 from studies.documents.sources import Sources
@@ -49,6 +50,8 @@ BLOCKS: Mapping[str, Block] = {
     "pipeline": partial(measured.group_list, group="pipeline"),
     "cosyvoice2": partial(measured.group_list, group="cosyvoice2"),
     "export": partial(measured.group_table, group="export"),
+    "scale": partial(measured.group_table, group="scale"),
+    "faults": chaos.faults_table,
     "open": partial(measured.group_table, group="open"),
     "mvc claims": mvc.claims_table,
     "mvc published": mvc.published_table,
@@ -68,6 +71,7 @@ VALUES: Mapping[str, Callable[[Sources, str], str]] = {
     "measured": measured.measured_values,
     "levels": measured.coverage_values,
     "mvc": mvc.counts,
+    "faults": chaos.fault_values,
 }
 
 

@@ -17,7 +17,7 @@ def sweep(tiny_world, tmp_path_factory):
     """sweep(folder, *overrides) -> what the command printed; fails with its output."""
     home = tmp_path_factory.mktemp("home")
 
-    def run(name: str, *more: str) -> str:
+    def run(name: str, *more: str, launcher: tuple[str, ...] = ()) -> str:
         evaluate = {
             "testset.meta": f"{tiny_world}/meta.lst",
             "system.codec": tiny_world,
@@ -26,7 +26,7 @@ def sweep(tiny_world, tmp_path_factory):
             "cache": f"{home}/cache",
         }
         command = [
-            *(sys.executable, str(ROOT / "train.py"), "-m", "experiment=mini_grid"),
+            *(sys.executable, *launcher, str(ROOT / "train.py"), "-m", "experiment=mini_grid"),
             *("init=calibrated", "steps=2", "trainer.val_every=2", "batch.max_tokens=200"),
             *("trainer.precision=32-true", f"paths.assets={tiny_world}", f"run={name}"),
             *(f"++cell.evaluate.{key}={value}" for key, value in evaluate.items()),
@@ -34,13 +34,17 @@ def sweep(tiny_world, tmp_path_factory):
         ]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
         done = subprocess.run(
-            command, cwd=home, env=environment, capture_output=True, text=True, timeout=300
+            command, cwd=home, env=environment, capture_output=True, text=True, timeout=900
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     run.home = home
     return run
+
+
+# A sweep under torchrun is the same command, started by it as two processes.
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 
 
 CELLS = ("ratio=1to1,1to3", "placement=front,blockbeg")
@@ -96,4 +100,25 @@ def test_cluster_launchers_make_the_same_table(launcher, plain, sweep):
     same = ["ratio", "placement", "plan", "work", *MEASURED]
     expected = plain[plain["ratio"] == "1to1"].reset_index(drop=True)
     assert len(table) == 2
+    pd.testing.assert_frame_equal(table[same], expected[same], rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 2])
+def test_torchrun_makes_the_same_table(devices, plain, sweep):
+    """Its two processes take cells of one process in turns; those of two they train together, one cell after
+    the other: with half of the accumulation the same global batch."""
+    shared = ("trainer.devices=2", "trainer.strategy=ddp") if devices == 2 else ()
+    alone = ("trainer.accumulate=2",)
+    cells = ("ratio=1to1", "placement=front,blockbeg")
+    name = f"torchrun-{devices}"
+    sweep(name, *cells, *shared, launcher=TORCHRUN)
+    table = pd.read_csv(sweep.home / name / "grid.csv")
+    if devices == 2:
+        sweep("accumulated", *cells, *alone)
+        expected = pd.read_csv(sweep.home / "accumulated/grid.csv")
+    else:
+        expected = plain[plain["ratio"] == "1to1"].reset_index(drop=True)
+    assert table["status"].tolist() == ["done"] * 2
+    same = ["ratio", "placement", "plan", *MEASURED]
     pd.testing.assert_frame_equal(table[same], expected[same], rtol=1e-4)

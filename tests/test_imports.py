@@ -66,7 +66,10 @@ ALLOWED = {
         *("mamtra", "eval.synthesis", "eval.metrics", "eval.report", "eval.prompt", "eval.store"),
         *("eval.testset", "eval.settings"),
     ),
-    "studies": ("eval", "mamtra", "lightning_modules.slurm", "lightning_modules.stopping"),
+    "studies": (
+        *("eval", "mamtra", "lightning_modules.slurm", "lightning_modules.launched"),
+        "lightning_modules.stopping",
+    ),
 }
 
 

@@ -1,202 +1,239 @@
-"""Kills, full disks and flipped bits: what survives. `make chaos`.
+"""Kills, full disks, damaged files, jumping clocks, two runners: what survives. `make chaos`.
 
-python -m tools.chaos out=<folder> [kills=10] [stages=pack,train,train2,grid] [seed=0]
+python -m tools.chaos out=<folder> [kills=50] [stages=corpus,tokenise,...] [seed=0] [results=<file.csv>]
 
-Every stage is run once undisturbed, then `kills` times in a folder of its own: its processes get SIGKILL at
-a random moment of the time that the undisturbed run took, then the same command is given again. The artefacts
-(weights, rows without times) have to be those of the undisturbed run. Besides, of each stage: a run on a full
-disk (where tmpfs can be mounted), and two at once in one folder. The last lines count faults, survivors and
-steps that were done again.
+Every stage (`tools.chaos_stages`) runs once undisturbed. Its artefacts (weights, rows and files, without times)
+are what it has to have made after every fault, when the same command is given again:
+
+- kill: SIGKILL at a random moment between its first file and its end, to the process group (a node that fails)
+  or, in turns, to the first process alone (the kernel that frees memory); up to four times in a row. Every
+  second run has file times of another century and a clock that jumps by an hour and a day.
+- two: two of the command at once in one folder.
+- full disk: in a tmpfs that holds less than the stage writes; then room is made.
+- cut, flip: a run is killed, and one of its files, by chance, is cut in half or has one bit changed. It ends
+  with equal artefacts, or it stops and names that file; then the file is deleted.
+
+Prints faults, survivors, rows lost and steps done again of each stage, and writes them to `results`.
 """
 
 import csv
-import hashlib
-import json
 import os
 import random
+import re
 import shutil
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from data.arguments import parse_arguments
-
-ROOT = Path(__file__).resolve().parents[1]
-LONGEST_S = 1800.0
-TINY = (
-    *("batch.max_tokens=512", "trainer.val_every=10", "trainer.checkpoint_every=5", "seed=1"),
-    *(
-        "trainer.log_every=1",
-        "trainer.precision=32-true",
-        "lm.sizes.n_layers=2",
-        "lm.sizes.d_ff=32",
-    ),
-    *("lm.sizes.d_model=32", "lm.sizes.n_heads=4", "lm.sizes.n_kv_heads=2", "lm.sizes.head_dim=8"),
-    *("alignment.layers=[0]", "steps=30"),
+from tools.chaos_faults import (
+    Child,
+    damage,
+    damaged_file,
+    filled,
+    first_file_s,
+    odd_times,
+    preload,
+    unmounted,
+)
+from tools.chaos_stages import (
+    CHECKPOINT_EVERY,
+    NOT_WHOLE,
+    STAGES,
+    Artefacts,
+    Stage,
+    evaluate_for_board,
+    make_world,
+    repeated_steps,
 )
 
-
-@dataclass(frozen=True)
-class Stage:
-    """A command, in a folder that it fills, and what it has to have made there in the end."""
-
-    command: Callable[[Path], list[str]]
-    artefacts: Callable[[Path], Mapping[str, str]]
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _train(*more: str) -> Callable[[Path], list[str]]:
-    def command(folder: Path) -> list[str]:
-        return ["train.py", "experiment=mini_teacher", f"run={folder}/run", *TINY, *more]
-
-    return command
-
-
-def _run(folder: Path) -> dict[str, str]:
-    """Weights, and the curves without what depends on the clock."""
-    with (folder / "run/metrics.csv").open(newline="") as file:
-        timed = ("elapsed_s", "tokens_per_s")
-        rows = [{k: v for k, v in row.items() if k not in timed} for row in csv.DictReader(file)]
-    weights = sha256(folder / "run/teacher/model.safetensors")
-    return {"weights": weights, "curves": json.dumps(rows)}
-
-
-def _pack(folder: Path) -> list[str]:
-    table = "tokens=assets/mini/tokens.parquet"
-    return ["-m", "data.pack", table, f"out={folder}/store", "text=characters", "codes=1000"]
-
-
-def _grid(folder: Path) -> list[str]:
-    small = (
-        "steps=4",
-        "batch.max_tokens=512",
-        "init=calibrated",
-        "ratio=1to1",
-        "placement=front,back",
-    )
-    scored = "cell.evaluate={limit: 2, ce_limit: 2}"
-    return ["train.py", "-m", "experiment=mini_grid", f"run={folder}/grid", *small, scored]
-
-
-def _cells(folder: Path) -> dict[str, str]:
-    with (folder / "grid/grid.csv").open(newline="") as file:
-        names = ("cell", "status", "wer")
-        rows = [{k: row[k] for k in names if k in row} for row in csv.DictReader(file)]
-    return {"cells": json.dumps(sorted(rows, key=json.dumps))}
-
-
-STAGES: Mapping[str, Stage] = {
-    "pack": Stage(_pack, lambda folder: {"store": sha256(folder / "store/store.json")}),
-    "train": Stage(_train(), _run),
-    "train2": Stage(_train("trainer.devices=2", "trainer.strategy=ddp"), _run),
-    "grid": Stage(_grid, _cells),
-}
-
-
-def start(stage: Stage, folder: Path) -> subprocess.Popen:
-    folder.mkdir(parents=True, exist_ok=True)
-    log = (folder / "log.txt").open("a")
-    command = [sys.executable, *stage.command(folder)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
-
-
-def finish(stage: Stage, folder: Path) -> int:
-    """Runs the command to its end; its exit status."""
-    return start(stage, folder).wait(LONGEST_S)
-
-
-def kill_at(stage: Stage, folder: Path, after_s: float) -> bool:
-    """Starts the command and kills its process group; False when it had ended before."""
-    process = start(stage, folder)
-    try:
-        process.wait(after_s)
-        return False
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return True
-
-
-def differences(wanted: Mapping[str, str], folder: Path, stage: Stage) -> list[str]:
-    try:
-        found = stage.artefacts(folder)
-    except OSError as error:
-        return [str(error)]
-    return [name for name, value in wanted.items() if found.get(name) != value]
+IN_A_ROW = 4  # kills of one run
+CLOCK_IN = 2  # one of so many runs has another clock
+DAMAGES = ("cut", "flip")
 
 
 @dataclass
 class Count:
-    """Of one stage."""
+    """Of one kind of fault in one stage. `named`: survived by naming the file."""
 
-    faults: int = 0
+    stage: str
+    fault: str
+    injected: int = 0
     survived: int = 0
+    named: int = 0
+    rows_lost: int = 0
     repeated_steps: int = 0
 
-    def note(self, what: str, wrong: list[str]) -> None:
-        self.faults += 1
-        self.survived += not wrong
-        print(f"  {what}: {'equal' if not wrong else 'DIFFERENT: ' + ', '.join(wrong)}", flush=True)
+    def note(self, what: str, wrong: list[str], faults: int = 1) -> None:
+        self.injected += faults
+        self.survived += faults if not wrong else 0
+        text = "equal" if not wrong else f"DIFFERENT: {', '.join(wrong[:4])}"
+        print(f"  {self.fault}: {what}: {text}", flush=True)
 
 
-def disturb(name: str, stage: Stage, out: Path, kills: int, rng: random.Random) -> Count:
+class Disturbed:
+    """One stage under faults: `whole` is what its undisturbed run made."""
+
+    def __init__(self, name: str, stage: Stage, world: Path, out: Path, rng: random.Random):
+        self.name, self.stage, self.world, self.out, self.rng = name, stage, world, out / name, rng
+        self.counts = {f: Count(name, f) for f in ("kill", "two", "full disk", *DAMAGES)}
+        self.log = ""
+        child = self.start("whole")
+        self.busy_s = first_file_s(child)
+        status = child.end()
+        self.took_s = child.age_s
+        if status:
+            raise RuntimeError(f"{name}: the undisturbed run failed:\n{child.log()[-2000:]}")
+        self.whole = stage.artefacts(self.out / "whole")
+        where = f"{self.busy_s:.0f} s to its first file, {len(self.whole)} artefacts"
+        print(f"{name}: {self.took_s:.0f} s undisturbed, {where}", flush=True)
+
+    def start(self, folder: str, clock: bool = False) -> Child:
+        path = self.out / folder
+        path.mkdir(parents=True, exist_ok=True)
+        return Child(self.stage.command(self.world, path), path, self.world if clock else None)
+
+    def finish(self, folder: str, clock: bool = False) -> tuple[int, str]:
+        """(exit status, what was printed) of the command."""
+        child = self.start(folder, clock)
+        return child.end(), child.log()
+
+    def differences(self, folder: str, count: Count) -> list[str]:
+        """Names of artefacts that are not those of the undisturbed run."""
+        try:
+            found: Artefacts = self.stage.artefacts(self.out / folder)
+        except NOT_WHOLE as error:
+            return [f"{type(error).__name__} {error}"]
+        lost = self.whole.keys() - found.keys()
+        count.rows_lost += len(lost)
+        changed = [n for n, value in self.whole.items() if found.get(n, value) != value]
+        return sorted(lost) + changed + sorted(found.keys() - self.whole.keys())
+
+    def killed(self, folder: str, clock: bool = False, alone: bool = False) -> bool:
+        """Starts the command and kills it at a random moment; False when it had ended before."""
+        child = self.start(folder, clock)
+        done = child.kill(self.rng.uniform(self.busy_s, self.took_s), alone)
+        self.log += child.log()
+        return done
+
+    def kills(self, number: int) -> None:
+        count, run = self.counts["kill"], 0
+        while count.injected < number:
+            folder, clock, faults = f"kill-{run}", run % CLOCK_IN == 1, 0
+            self.log = ""
+            while faults < min(IN_A_ROW, number - count.injected):
+                alone = (count.injected + faults) % 2 == 1
+                if not self.killed(folder, clock, alone):
+                    break  # it has ended: only another run can be killed in its work
+                faults += 1
+                if clock:
+                    odd_times(self.out / folder, self.rng)
+            status, log = self.finish(folder, clock)
+            again = repeated_steps(self.log + log)
+            count.repeated_steps = max(count.repeated_steps, again)
+            wrong = self.differences(folder, count) + ([f"status {status}"] if status else [])
+            if again > faults * CHECKPOINT_EVERY:
+                wrong.append(f"{again} steps again")
+            said = f"{faults} times in run {run}{', another clock' if clock else ''}"
+            count.note(said, wrong, faults)
+            run += 1
+
+    def two(self) -> None:
+        both = [self.start("two") for _ in range(2)]
+        states = [child.end() for child in both]
+        if all(states):
+            states.append(self.finish("two")[0])
+        wrong = self.differences("two", self.counts["two"])
+        self.counts["two"].note(f"status {states}", wrong)
+
+    def full_disk(self) -> None:
+        count, folder = self.counts["full disk"], "full"
+        if not filled(self.out / folder, self.out / "whole", self.rng):
+            print("  no tmpfs can be mounted here: no full disk", flush=True)
+            return
+        try:
+            status, log = self.finish(folder)
+            failed = (
+                status or " 1 failed" in log
+            )  # a sweep ends well with a failed cell in its table
+            wrong = [] if failed else ["status 0 on a full disk"]
+            if not re.search(r"^error: .*(space|disk|written)| 1 failed", log, re.MULTILINE):
+                wrong.append("no line that says why")
+            filled(self.out / folder, None, self.rng)
+            again, _ = self.finish(folder)
+            wrong += self.differences(folder, count) + ([f"status {again}"] if again else [])
+            count.note(f"status {status}, with room {again}", wrong)
+        finally:
+            unmounted(self.out / folder)
+
+    def damages(self, how: str) -> None:
+        count, folder = self.counts[how], how
+        path = None
+        while path is None:  # a kill may come before the first file
+            self.killed(folder)
+            path = damaged_file(self.out / folder, self.rng)
+        damage(path, how, self.rng)
+        name = str(path.relative_to(self.out / folder))
+        status, log = self.finish(folder)
+        wrong = []
+        if status:
+            count.named += 1
+            named = any(part in log for part in (path.name, path.parent.name))
+            wrong = [] if named else [f"status {status} without its name"]
+            if self.stage.indivisible:
+                shutil.rmtree(path.parent)
+            path.unlink(missing_ok=True)
+            status, _ = self.finish(folder)
+        different = self.differences(folder, count)
+        if different and f"{path} is damaged" in log and all(path.name in d for d in different):
+            count.named, different = (
+                count.named + 1,
+                [],
+            )  # the rows of that file, and they are named
+        wrong += different + ([f"status {status}"] if status else [])
+        count.note(name, wrong)
+
+
+def spread(kills: int, stages: Mapping[str, Stage]) -> dict[str, int]:
+    """How many of the kills each stage gets, the quick ones more: by the largest remainder."""
+    total = sum(stage.share for stage in stages.values())
+    exact = {name: kills * stage.share / total for name, stage in stages.items()}
+    found = {name: int(value) for name, value in exact.items()}
+    for name in sorted(exact, key=lambda n: found[n] - exact[n])[: kills - sum(found.values())]:
+        found[name] += 1
+    return found
+
+
+def disturb(name: str, world: Path, out: Path, kills: int, rng: random.Random) -> list[Count]:
     """All faults of a stage. Raises RuntimeError when its undisturbed run fails."""
-    count, whole = Count(), out / name / "whole"
-    begun = time.monotonic()
-    if finish(stage, whole):
-        raise RuntimeError(f"{name}: the undisturbed run failed, see {whole}/log.txt")
-    took_s, wanted = time.monotonic() - begun, stage.artefacts(whole)
-    print(f"{name}: {took_s:.0f} s undisturbed", flush=True)
-    for number in range(kills):
-        folder, after_s = out / name / f"kill-{number}", rng.uniform(0, took_s)
-        killed = kill_at(stage, folder, after_s)
-        status = finish(stage, folder)
-        count.repeated_steps = max(count.repeated_steps, logged(folder) - logged(whole))
-        wrong = differences(wanted, folder, stage) or ([f"status {status}"] if status else [])
-        count.note(f"kill -9 after {after_s:.1f} s" if killed else "ended before the kill", wrong)
-    folder = out / name / "two"
-    both = [start(stage, folder) for _ in range(2)]
-    states = [process.wait(LONGEST_S) for process in both]
-    if not any(status == 0 for status in states):
-        finish(stage, folder)
-    count.note(f"two at once, status {states}", differences(wanted, folder, stage))
-    full = out / name / "full"
-    if mounted(full, megabytes=1):
-        status = finish(stage, full)
-        subprocess.run(["mount", "-o", "remount,size=1g", str(full)], check=True)
-        again = finish(stage, full)
-        wrong = differences(wanted, full, stage) or ([] if status and not again else ["status"])
-        count.note(f"full disk, status {status}, then room", wrong)
-        subprocess.run(["umount", str(full)], check=True)
-    return count
+    stage = Disturbed(name, STAGES[name], world, out, rng)
+    stage.kills(kills)
+    stage.full_disk()
+    if name != "train2":  # its first process reads, writes and locks as that of `train` does
+        stage.two()
+        for how in DAMAGES:
+            stage.damages(how)
+    return [count for count in stage.counts.values() if count.injected]
 
 
-def logged(folder: Path) -> int:
-    """Steps that were said to be done; those that were done twice count twice."""
-    said = (folder / "log.txt").read_text().splitlines()
-    return sum(line.startswith("step ") for line in said)
-
-
-def mounted(folder: Path, megabytes: int) -> bool:
-    """Mounts a small tmpfs there; False where that is not allowed."""
-    folder.mkdir(parents=True)
-    options = f"size={megabytes}m"
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
-        print("  no tmpfs can be mounted here: no full disk", flush=True)
-        return False
-    return True
+def write_counts(path: Path, counts: list[Count]) -> None:
+    """Rows of stages that were not run stay as they are."""
+    new = {count.stage for count in counts}
+    if path.is_file():
+        with path.open(newline="") as file:
+            before = [Count(**row) for row in csv.DictReader(file) if row["stage"] not in new]
+        counts = sorted([*before, *counts], key=lambda c: list(STAGES).index(c.stage))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Count)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(count) for count in counts)
 
 
 def main() -> None:
-    given = {"kills": "10", "stages": ",".join(STAGES), "seed": "0"}
+    given = {"kills": "50", "stages": ",".join(STAGES), "seed": "0", "results": ""}
     given |= parse_arguments(__doc__, required=("out",), optional=tuple(given))
     names = given["stages"].split(",")
     if unknown := set(names) - STAGES.keys():
@@ -204,11 +241,25 @@ def main() -> None:
     out, rng = Path(given["out"]).resolve(), random.Random(int(given["seed"]))
     if out.exists():
         sys.exit(f"error: {out} exists: choose another out=")
-    counts = {n: disturb(n, STAGES[n], out, int(given["kills"]), rng) for n in names}
-    for name, count in counts.items():
-        done = f"{count.faults} faults, {count.survived} survived"
-        print(f"{name}: {done}, at most {count.repeated_steps} steps done again")
-    sys.exit(any(count.survived < count.faults for count in counts.values()))
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    started_s, world, counts = time.monotonic(), out / "world", []
+    make_world(world)
+    preload()
+    if "board" in names and Child(evaluate_for_board(world), world).end():
+        sys.exit(f"error: the evaluation that the board is made of failed, see {world}/log.txt")
+    kills = spread(int(given["kills"]), {name: STAGES[name] for name in names})
+    for name in names:
+        counts += disturb(name, world, out, kills[name], rng)
+        if given["results"]:
+            write_counts(Path(given["results"]), counts)
+    for one in counts:
+        done = f"{one.survived} of {one.injected} survived ({one.named} by naming the file)"
+        lost = f"{one.rows_lost} rows lost, {one.repeated_steps} steps done again"
+        print(f"{one.stage}, {one.fault}: {done}, {lost}")
+    injected, survived = (sum(getattr(c, n) for c in counts) for n in ("injected", "survived"))
+    minutes = (time.monotonic() - started_s) / 60
+    print(f"{survived} of {injected} faults survived, {minutes:.0f} minutes")
+    sys.exit(survived < injected)
 
 
 if __name__ == "__main__":

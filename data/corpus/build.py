@@ -9,7 +9,6 @@ and the next run continues. The plan (which sentence in which voice) is a pure f
 
 import itertools
 import json
-import os
 import random
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,12 +18,13 @@ import pandas as pd
 import soundfile as sf
 from rich.progress import track
 
-from data.arguments import parse_arguments
+from data.arguments import clear_errors, parse_arguments
 from data.corpus.lexicon import vocabulary
 from data.corpus.screen import Heard, Recogniser, decide, load
 from data.corpus.sentences import PILOT_TEMPLATES, SentenceGenerator
 from data.corpus.test_list import test_items, write_meta
 from data.corpus.voices import SAMPLE_RATE_HZ, Renderer, Voice, draw_voices
+from data.whole_files import alone_in, whole
 from data.workers import worker_processes
 
 SEED = 20260
@@ -117,9 +117,8 @@ def _render(job: list[tuple[Utterance, Path]]) -> list[float]:
         reading = _renderer.read(job[0][0].text, scale)
         for row, path in missing:
             wave = _renderer.speak(reading, _voices[row.voice], scale).wave
-            partial = path.with_suffix(".partial")
-            sf.write(partial, wave, SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
-            os.replace(partial, path)
+            with whole(path) as partial:
+                sf.write(partial, wave, SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
     return [sf.info(path).duration for _, path in job]
 
 
@@ -170,9 +169,8 @@ def screen_pilot(out: Path, voices: list[Voice], workers: int) -> dict:
             log.flush()
     screen = decide([Heard(**done[r.utterance]) for r in rows])
     screen["voices"] = [v.as_dict() for v in voices]
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(screen, indent=1))
-    os.replace(partial, path)
+    with whole(path) as partial:
+        partial.write_text(json.dumps(screen, indent=1))
     return screen
 
 
@@ -191,9 +189,8 @@ def build(out: Path, hours: float = 10.0, workers: int = 2) -> Path:
     table["wav"] = "wavs/" + table["utterance"] + ".wav"
     table["duration_s"] = durations
     manifest = out / "manifest.csv"
-    partial = manifest.with_suffix(".partial")
-    table.to_csv(partial, index=False)
-    os.replace(partial, manifest)
+    with whole(manifest) as partial:
+        table.to_csv(partial, index=False)
     write_meta(out / "meta.lst", test_items(table), "wavs", "wavs", ".wav")
     total_s: Any = table.groupby("split")["duration_s"].sum()  # a series
     hours_by_split = (total_s / 3600).round(2).to_dict()
@@ -203,4 +200,6 @@ def build(out: Path, hours: float = 10.0, workers: int = 2) -> Path:
 
 if __name__ == "__main__":
     options = parse_arguments(__doc__, required=("out",), optional=("hours", "workers"))
-    build(Path(options["out"]), float(options.get("hours", 10)), int(options.get("workers", 2)))
+    place = Path(options["out"])
+    with clear_errors(), alone_in(place):
+        build(place, float(options.get("hours", 10)), int(options.get("workers", 2)))

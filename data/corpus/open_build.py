@@ -11,7 +11,6 @@ assets/open): nothing is screened again. Results: `manifest.csv`, `phonemes.parq
 the sample each ends at), `meta.lst` (test list), `wavs/`.
 """
 
-import os
 import random
 from collections.abc import Iterator
 from concurrent.futures import as_completed
@@ -23,13 +22,14 @@ import pandas as pd
 import soundfile as sf
 from rich.progress import track
 
-from data.arguments import parse_arguments
+from data.arguments import clear_errors, parse_arguments
 from data.corpus.build import Utterance
 from data.corpus.open_screen import screen_pool, screen_voices
 from data.corpus.open_split import Texts, divide
 from data.corpus.test_list import deal, test_items, write_meta
 from data.corpus.voices import SAMPLE_RATE_HZ, Renderer, UnreadableTextError, Voice, draw_voices
 from data.corpus.wordnet import FOLDER, WordNet
+from data.whole_files import alone_in, read_table, whole, write_table
 from data.workers import worker_processes
 
 SEED = 20261
@@ -116,9 +116,8 @@ def _render_shard(rows: list[Utterance], out: Path, shard: Path) -> None:
             continue
         spoken = _renderer.speak(reading, voice, voice.length_scale)
         wav = f"wavs/{row.utterance}.wav"
-        partial = out / f"{wav}.partial"
-        sf.write(partial, spoken.wave, SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
-        os.replace(partial, out / wav)
+        with whole(out / wav) as partial:
+            sf.write(partial, spoken.wave, SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
         made.append(
             {
                 **asdict(row),
@@ -129,9 +128,7 @@ def _render_shard(rows: list[Utterance], out: Path, shard: Path) -> None:
                 "status": "ok",
             }
         )
-    partial = shard.with_suffix(".partial")
-    pd.DataFrame(made).to_parquet(partial, index=False)
-    os.replace(partial, shard)
+    write_table(shard, pd.DataFrame(made))
 
 
 def render(
@@ -151,7 +148,7 @@ def render(
             jobs = [pool.submit(_render_shard, group, out, shard) for group, shard in missing]
             for job in track(as_completed(jobs), f"{name} shards of {SHARD}", len(jobs)):
                 job.result()
-    tables = [pd.read_parquet(shard) for shard in shards]
+    tables = [read_table(shard) for shard in shards]
     for group, table, shard in zip(groups, tables, shards, strict=True):
         planned = [(row.utterance, row.text, row.voice) for row in group]
         if planned != list(
@@ -162,9 +159,8 @@ def render(
 
 
 def _write(path: Path, save) -> None:
-    partial = path.with_suffix(".partial")
-    save(partial)
-    os.replace(partial, path)
+    with whole(path) as partial:
+        save(partial)
 
 
 def take_screened(source: Path, out: Path) -> None:
@@ -235,10 +231,12 @@ def write_corpus(table: pd.DataFrame, out: Path) -> Path:
 
 if __name__ == "__main__":
     options = parse_arguments(__doc__, ("out",), ("hours", "workers", "wordnet", "screened"))
-    build(
-        Path(options["out"]),
-        float(options.get("hours", 30)),
-        int(options.get("workers", 2)),
-        Path(options.get("wordnet", FOLDER)),
-        Path(options["screened"]) if "screened" in options else None,
-    )
+    place = Path(options["out"])
+    with clear_errors(), alone_in(place):
+        build(
+            place,
+            float(options.get("hours", 30)),
+            int(options.get("workers", 2)),
+            Path(options.get("wordnet", FOLDER)),
+            Path(options["screened"]) if "screened" in options else None,
+        )

@@ -124,9 +124,12 @@ def load_codec(folder: Path | str, device: torch.device | str = "cpu") -> MiniCo
     for name in (WEIGHTS, SIZES):
         if not (folder / name).exists():
             raise FileNotFoundError(f"{folder / name} is missing: not an exported codec folder")
-    sizes = json.loads((folder / SIZES).read_text())["sizes"]
-    network = {**sizes["network"], "levels": tuple(sizes["network"]["levels"])}
-    codec = MiniCodec(CodecNetwork(**network), Vocoder(**sizes["vocoder"]))
+    try:
+        sizes = json.loads((folder / SIZES).read_text())["sizes"]
+        network = {**sizes["network"], "levels": tuple(sizes["network"]["levels"])}
+        codec = MiniCodec(CodecNetwork(**network), Vocoder(**sizes["vocoder"]))
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{folder / SIZES} does not describe a codec: {error}") from error
     try:
         stored = load_file(folder / WEIGHTS)
     except SafetensorError as error:

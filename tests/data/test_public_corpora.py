@@ -47,6 +47,24 @@ def test_ljspeech_becomes_a_manifest_of_16_khz_and_stays_when_it_is_made_again(
     assert again["split"][0] == table["split"][0]
 
 
+@pytest.mark.parametrize("how", ["cut", "flip", "empty"])
+def test_a_recording_that_was_damaged_is_converted_again(how, lj, tmp_path):
+    out = tmp_path / "out"
+    build("ljspeech", lj, out)
+    path = out / "wavs/LJ001-0001.wav"
+    before = path.read_bytes()
+    damaged = {"cut": before[:9000], "empty": b"", "flip": before[:9000] + b"x" + before[9001:]}
+    path.write_bytes(damaged[how])
+    with (out / "wavs.sha256").open("a") as journal:
+        journal.write("deadbeef")  # a line that a kill has cut
+    build("ljspeech", lj, out)
+    assert path.read_bytes() == before
+    (lj / "wavs/LJ001-0001.wav").write_bytes(b"no audio")
+    path.unlink()
+    with pytest.raises(ValueError, match=r"LJ001-0001\.wav cannot be read"):
+        build("ljspeech", lj, out)
+
+
 def test_libritts_and_vctk(tmp_path):
     libri = tmp_path / "LibriTTS" / "dev-clean" / "84" / "121"
     sound(libri / "84_121_0.wav", 24_000)

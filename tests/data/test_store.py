@@ -1,6 +1,7 @@
 """The token store: the same rows as the table that it was made of, and damage is named."""
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -138,7 +139,16 @@ def test_the_command(parquet, tmp_path):
     options = {"cwd": ROOT, "capture_output": True, "text": True}
     out = tmp_path / "made"
     made = [f"tokens={parquet}", f"out={out}", "text=characters", "codes=10"]
+    left = (
+        tmp_path / f"made.{socket.gethostname()}-{2**22 + 1}.partial"
+    )  # of a process that was killed
+    left.mkdir()
     assert subprocess.run([*command, *made], **options).returncode == 0
+    assert not left.exists()
+    again = subprocess.run([*command, *made], **options)  # as after a kill in the last moment
+    assert (again.returncode, again.stdout) == (0, f"{out} is complete; nothing to do\n")
+    other = subprocess.run([*command, *made[:3], "codes=11"], **options)
+    assert other.returncode == 1 and "exists: choose another out=" in other.stderr
     assert open_store(out).about["rows"] == 6
     damage(out, "flipped bit")
     done = subprocess.run([*command, f"check={out}"], **options)

@@ -2,14 +2,17 @@
 
 import errno
 import json
+from dataclasses import dataclass, fields
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
-from lightning_modules.guards import NonFiniteLossError, SpikeReport
+from lightning_modules.guards import NonFiniteLossError, SpikeReport, plain_batch
 from lightning_modules.memory_guard import OutOfMemoryError, budget, is_out_of_memory
 from lightning_modules.run_folder import RunError, RunFolder
 from lightning_modules.saving import check_space
@@ -31,6 +34,34 @@ def test_the_batch_of_a_step_that_is_no_number_is_saved(teacher, train, callback
         len(batch["ids"]) == len(batch["utterances"])
         and batch["targets"].shape == batch["ids"].shape
     )
+
+
+def test_a_saved_batch_has_all_that_it_holds(tmp_path):
+    """The voices of MambaVoiceCloning are a dataclass of their own; arrays and places are no tensors."""
+
+    @dataclass
+    class Voices:
+        embeddings: torch.Tensor
+        references: tuple[torch.Tensor, ...]
+
+    @dataclass
+    class Batch:
+        ids: torch.Tensor
+        lengths: np.ndarray
+        voices: Voices
+        utterances: tuple[str, ...]
+        source: Path
+        prompt: torch.Tensor | None = None
+
+    voices = Voices(torch.ones(2, 3), (torch.zeros(4), torch.ones(5)))
+    batch = Batch(torch.arange(2), np.array([4, 5]), voices, ("a", "b"), Path("x.wav"))
+    torch.save(plain_batch(batch), tmp_path / "batch.pt")
+    saved = torch.load(tmp_path / "batch.pt", weights_only=True)
+    assert saved.keys() == {field.name for field in fields(Batch)}
+    assert torch.equal(saved["voices"]["embeddings"], voices.embeddings)
+    assert [len(one) for one in saved["voices"]["references"]] == [4, 5]
+    assert saved["lengths"].tolist() == [4, 5] and saved["utterances"] == ["a", "b"]
+    assert saved["source"] == "x.wav" and saved["prompt"] is None
 
 
 def test_skipped_steps_are_counted_in_what_is_exported(teacher, train, callback, tmp_path):

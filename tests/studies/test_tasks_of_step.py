@@ -2,8 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +16,7 @@ from studies import tasks_of_step
 from studies.grid import Cell, Stage, run_cell
 from studies.tasks_of_step import join, run, tell
 
+ROOT = Path(__file__).parents[2]
 FIRST, SECOND = Step("7", 1, 0, 2), Step("7", 1, 1, 2)
 
 
@@ -66,6 +70,26 @@ def test_a_signal_is_passed_on_and_the_end_of_the_command_awaited(tmp_path):
     with (tmp_path / "log").open("w") as log:
         assert run(("-c", program), log) == (130, signal.SIGUSR1)
     assert saves.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what ends a child with its parent is Linux's")
+def test_a_command_ends_with_a_runner_that_is_killed(tmp_path):
+    """Left alone it would hold its run folder, and the cell would fail for the next runner."""
+    child = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    runner = (
+        f"import sys; from studies.tasks_of_step import run\nrun(('-c', {child!r}), sys.stdout)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", runner], cwd=ROOT)
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    status = Path("/proc", (tmp_path / "pid").read_text(), "status")
+    until = time.monotonic() + 20
+    while status.exists() and "State:\tZ" not in status.read_text():
+        assert time.monotonic() < until, "the child is still there"
+        time.sleep(0.05)
 
 
 def test_a_cell_that_is_stopped_has_no_result_and_its_other_tasks_are_told(tmp_path):

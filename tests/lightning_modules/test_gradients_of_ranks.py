@@ -1,0 +1,58 @@
+"""The gradient of a step is that of its global batch, whoever computes which part of it."""
+
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from lightning_modules.run_folder import RunFolder
+from lightning_modules.teacher import TeacherModule
+
+STEPS = 6
+
+
+class SaveGradients(Callback):
+    """Leaves the gradients of every step, as the optimiser gets them, and the fills of a rank's batches."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def on_train_start(self, trainer, pl_module):
+        self.fills = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.fills.append(batch.n_tokens / batch.n_padded)
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        found = {name: p.grad.clone() for name, p in pl_module.model.named_parameters()}
+        place = f"{trainer.global_step}-{trainer.global_rank}.pt"
+        torch.save({"gradients": found, "fills": self.fills}, self.folder / place)
+
+
+def test_one_two_and_four_processes_have_the_same_gradients(
+    tiny_lm, optimizer, train, callback, tmp_path
+):
+    """To 1e-5 of the largest value of each; batches of the ranks are filled differently."""
+    gradients, fills = {}, []
+    for devices in (1, 2, 4):
+        folder = tmp_path / str(devices)
+        folder.mkdir()
+        extra = SaveGradients(folder)
+        callback(extra)
+        strategy = "auto" if devices == 1 else "ddp_fork"
+        train(
+            TeacherModule(tiny_lm(), optimizer),
+            RunFolder(folder / "run", "teacher"),
+            STEPS,
+            devices=devices,
+            accumulate=4 // devices,
+            strategy=strategy,
+        )
+        saved = [torch.load(folder / f"{step}-0.pt") for step in range(STEPS)]
+        gradients[devices] = [one["gradients"] for one in saved]
+        for rank in range(devices):
+            fills += torch.load(folder / f"{STEPS - 1}-{rank}.pt")["fills"]
+    assert max(fills) - min(fills) > 0.1, "the ranks' batches have to be filled differently"
+    for devices in (2, 4):
+        for step, (one, many) in enumerate(zip(gradients[1], gradients[devices], strict=True)):
+            for name, value in one.items():
+                far = (many[name] - value).abs().max() / value.abs().max().clamp(min=1e-12)
+                assert far < 1e-5, (devices, step, name, float(far))
