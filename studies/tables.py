@@ -21,7 +21,7 @@ import pandas as pd
 from eval.store.files import InputError, write_text
 from eval.store.manifest import REPOSITORY
 from studies.documents import faults as chaos
-from studies.documents import grid, measured, mini, mvc, speed, training
+from studies.documents import grid, measured, mini, mvc, open_mini, speed, training
 from studies.documents.markers import rewritten
 from studies.documents.sources import Sources
 from studies.figures import write_figures
@@ -52,7 +52,9 @@ BLOCKS: Mapping[str, Block] = {
     "export": partial(measured.group_table, group="export"),
     "scale": partial(measured.group_table, group="scale"),
     "faults": chaos.faults_table,
-    "open": partial(measured.group_table, group="open"),
+    "open": open_mini.lists_table,
+    "open words": open_mini.seen_table,
+    "open before": partial(measured.group_table, group="open"),
     "mvc claims": mvc.claims_table,
     "mvc published": mvc.published_table,
 }
@@ -68,6 +70,7 @@ VALUES: Mapping[str, Callable[[Sources, str], str]] = {
     "demo": mini.demo_values,
     "mos": mini.mos_values,
     "efficiency": mini.efficiency_values,
+    "open": open_mini.open_values,
     "measured": measured.measured_values,
     "levels": measured.coverage_values,
     "mvc": mvc.counts,

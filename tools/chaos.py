@@ -218,12 +218,19 @@ def disturb(name: str, world: Path, out: Path, kills: int, rng: random.Random) -
     return [count for count in stage.counts.values() if count.injected]
 
 
+def _count(row: dict[str, str]) -> Count:
+    """A row of the file."""
+    names = ("injected", "survived", "named", "rows_lost", "repeated_steps")
+    return Count(row["stage"], row["fault"], *(int(row[name]) for name in names))
+
+
 def write_counts(path: Path, counts: list[Count]) -> None:
     """Rows of stages that were not run stay as they are."""
     new = {count.stage for count in counts}
     if path.is_file():
         with path.open(newline="") as file:
-            before = [Count(**row) for row in csv.DictReader(file) if row["stage"] not in new]
+            rows = [row for row in csv.DictReader(file) if row["stage"] not in new]
+        before = [_count(row) for row in rows]
         counts = sorted([*before, *counts], key=lambda c: list(STAGES).index(c.stage))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:

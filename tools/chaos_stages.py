@@ -90,9 +90,10 @@ def _tokenise(world: Path, folder: Path) -> list[str]:
 
 def _tokens(folder: Path) -> Artefacts:
     table = pd.read_parquet(folder / "tokens.parquet")
+    columns = (table[name] for name in ("utterance", "tokens", "alignment"))
     return {
-        row.utterance: digest(row.tokens.tobytes() + row.alignment.tobytes())
-        for row in table.itertuples()
+        str(utterance): digest(tokens.tobytes() + alignment.tobytes())
+        for utterance, tokens, alignment in zip(*columns, strict=True)
     }
 
 

@@ -28,7 +28,7 @@ def deal(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     the order that the test rows have plays no part.
     """
     test = table.index[table["split"] == "test"]
-    sorted_rows = table.loc[test].sort_values("utterance")
+    sorted_rows = pd.DataFrame(table.loc[test]).sort_values("utterance")
     own = {voice: list(rows.index) for voice, rows in sorted_rows.groupby("voice", sort=True)}
     rng = random.Random(seed)
     for rows in own.values():
@@ -36,7 +36,8 @@ def deal(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     turns = range(max(map(len, own.values()), default=0))
     dealt = [rows[turn] for turn in turns for rows in own.values() if turn < len(rows)]
     order = dict(zip(test, dealt, strict=True))
-    return table.loc[[order.get(row, row) for row in table.index]].reset_index(drop=True)
+    rows = [order.get(row, row) for row in table.index]
+    return pd.DataFrame(table.loc[rows]).reset_index(drop=True)
 
 
 def test_items(table: pd.DataFrame) -> list[TestItem]:

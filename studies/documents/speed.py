@@ -44,7 +44,7 @@ def speed_figures(sources: Sources, folder: Path) -> list[Path]:
         rows = pd.DataFrame(content["rows"])
         title = f"one stream, CosyVoice 2's size; {machine_text(content)}"
         path = folder / f"speed-{name.split('/')[-3]}.svg"
-        made.append(write_speed(rows[rows["batch"] == 1], TEACHER, title, path))
+        made.append(write_speed(pd.DataFrame(rows[rows["batch"] == 1]), TEACHER, title, path))
     return made
 
 

@@ -1,0 +1,73 @@
+"""Numbers of the open-vocabulary system: WER by list, similarity, words that training has and has not."""
+
+from __future__ import annotations
+
+from eval.analysis.statistics import Interval
+from eval.store.files import InputError
+from studies.documents.sources import Row, Sources, markdown, rate
+
+FOLDER = "results/open/teacher"
+SEEN = f"{FOLDER}/seen_words.csv"
+LISTS = {
+    "test": "first of the test list",
+    "plain": "typed by somebody, not of the corpus",
+    "shuffled": "test sentences in disorder",
+}
+SYSTEMS = ("recordings", "codec", "teacher")
+
+
+def _rows(sources: Sources, name: str) -> dict[str, Row]:
+    rows = {str(row["system"]): row for row in sources.csv(f"{FOLDER}/{name}.csv")}
+    if missing := set(SYSTEMS) - rows.keys():
+        raise InputError(f"{FOLDER}/{name}.csv: no row of {', '.join(sorted(missing))}")
+    return rows
+
+
+def _wer(row: Row) -> Interval:
+    point, low, high = (float(row[f"wer_corpus{end}"]) for end in ("", "_low", "_high"))
+    return Interval(point, low, high, int(row["n_scored"]), int(row["n_voices"]))
+
+
+def lists_table(sources: Sources) -> str:
+    """WER % of recordings, codec and teacher on every list that was scored."""
+    lines = []
+    for name, label in LISTS.items():
+        rows = _rows(sources, name)
+        n = f"{int(rows['teacher']['n_scored'])} in {int(rows['teacher']['n_voices'])}"
+        lines.append([label, n, *(rate(_wer(rows[system])) for system in SYSTEMS)])
+    return markdown(["sentences", "how many, voices", *SYSTEMS], lines)
+
+
+def seen_table(sources: Sources) -> str:
+    """Words of the test list that are wrong, by whether a training text has them."""
+    lines, kinds = [], ("seen", "unseen")
+    for row in sources.csv(SEEN):
+        found = {kind: _share(row, kind) for kind in kinds}
+        counts = [f"{rate(found[kind], 1)} of {int(row[f'{kind}_words'])}" for kind in kinds]
+        seen = found["seen"].point
+        times = f"{found['unseen'].point / seen:.1f}" if seen else "–"
+        lines.append([str(row["system"]), *counts, times])
+    return markdown(["system", "seen words wrong %", "unseen words wrong %", "times"], lines)
+
+
+def _share(row: Row, kind: str) -> Interval:
+    point, low, high, n, voices = (
+        float(row[f"{kind}_{end}"]) for end in ("point", "low", "high", "n", "clusters")
+    )
+    return Interval(point, low, high, int(n), int(voices))
+
+
+def open_values(sources: Sources, name: str) -> str:
+    """`<list>.<system>`: WER %; `<list>.gap`: teacher less codec, points; `own`, `other`: similarity."""
+    if name in ("own", "other"):
+        column = {"own": "sim_prompt", "other": "sim_other"}[name]
+        return f"{float(_rows(sources, 'test')['teacher'][column]):.3f}"
+    which, _, system = name.partition(".")
+    if which not in LISTS or system not in (*SYSTEMS, "gap"):
+        raise InputError(
+            f"no value {name!r}; there are <{'|'.join(LISTS)}>.<{'|'.join(SYSTEMS)}|gap>"
+        )
+    rows = _rows(sources, which)
+    if system == "gap":
+        return f"{100 * (_wer(rows['teacher']).point - _wer(rows['codec']).point):+.1f}"
+    return f"{100 * _wer(rows[system]).point:.1f}"
