@@ -14,6 +14,7 @@ LISTS = {
     "shuffled": "test sentences in disorder",
 }
 SYSTEMS = ("recordings", "codec", "teacher")
+GAPS = {"gap": "codec", "above": "recordings"}  # of the teacher
 
 
 def _rows(sources: Sources, name: str) -> dict[str, Row]:
@@ -58,16 +59,17 @@ def _share(row: Row, kind: str) -> Interval:
 
 
 def open_values(sources: Sources, name: str) -> str:
-    """`<list>.<system>`: WER %; `<list>.gap`: teacher less codec, points; `own`, `other`: similarity."""
+    """`<list>.<system>`: WER %; `<list>.gap`: teacher less codec, points, `<list>.above`: less recordings;
+    `own`, `other`: similarity."""
     if name in ("own", "other"):
         column = {"own": "sim_prompt", "other": "sim_other"}[name]
         return f"{float(_rows(sources, 'test')['teacher'][column]):.3f}"
     which, _, system = name.partition(".")
-    if which not in LISTS or system not in (*SYSTEMS, "gap"):
+    if which not in LISTS or system not in (*SYSTEMS, *GAPS):
         raise InputError(
             f"no value {name!r}; there are <{'|'.join(LISTS)}>.<{'|'.join(SYSTEMS)}|gap>"
         )
     rows = _rows(sources, which)
-    if system == "gap":
-        return f"{100 * (_wer(rows['teacher']).point - _wer(rows['codec']).point):+.1f}"
+    if system in GAPS:
+        return f"{100 * (_wer(rows['teacher']).point - _wer(rows[GAPS[system]]).point):+.1f}"
     return f"{100 * _wer(rows[system]).point:.1f}"
