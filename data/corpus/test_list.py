@@ -27,8 +27,8 @@ def deal(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     voices take turns, each with its own sentences in a random order. The other rows stay where they are, and
     the order that the test rows have plays no part.
     """
-    test = table.index[table["split"] == "test"]
-    sorted_rows = pd.DataFrame(table.loc[test]).sort_values("utterance")
+    sorted_rows = pd.DataFrame(table[table["split"] == "test"]).sort_values("utterance")
+    test = sorted(sorted_rows.index)
     own = {voice: list(rows.index) for voice, rows in sorted_rows.groupby("voice", sort=True)}
     rng = random.Random(seed)
     for rows in own.values():
