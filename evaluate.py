@@ -93,7 +93,11 @@ def one_line_errors(console: Console) -> Iterator[None]:
         console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(2)
     except (OSError, sqlite3.OperationalError) as error:
-        if isinstance(error, OSError) and error.errno not in DISK:
+        if isinstance(error, OSError):
+            full = error.errno in DISK
+        else:
+            full = "full" in str(error) or "readonly" in str(error)
+        if not full:
             raise
         console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         console.print("what is finished is kept: make room, and run the same command again")

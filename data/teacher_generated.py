@@ -32,7 +32,7 @@ from data.arguments import parse_arguments
 from data.free_texts import SOURCES, free_texts
 from data.generated_rule import OK, REASONS, Rule, measure
 from data.tokens import COLUMNS, read_token_table
-from data.whole_files import alone_in, read_table, whole, write_table
+from data.whole_files import alone_in, read_note, read_table, whole, write_table
 from data.workers import worker_processes
 from mamtra.lm.checkpoint import model_sha256
 from mamtra.lm.generate import generate_batch
@@ -216,10 +216,12 @@ def _parts(out: Path, made_of: dict[str, Any]) -> Path:
     folder = out.with_suffix(".parts")
     folder.mkdir(parents=True, exist_ok=True)
     note = folder / "made_of.json"
-    known = json.loads(note.read_text()) if note.exists() else made_of
+    known = read_note(note) or made_of
     changed = [name for name in made_of if known.get(name) != made_of[name]]
     if changed:
-        raise ValueError(f"{folder} was made with other {', '.join(changed)}: delete it")
+        raise ValueError(
+            f"{folder} was made with other {', '.join(changed)} ({note.name}): delete it"
+        )
     with whole(note) as partial:
         partial.write_text(json.dumps(made_of, indent=1) + "\n")
     return folder

@@ -23,7 +23,7 @@ from data.arguments import clear_errors, parse_arguments
 from data.corpus.phoneme_times import merge
 from data.phone_alignment import letter_alignment, phoneme_alignment
 from data.tokenise import COLUMNS
-from data.whole_files import alone_in, read_table, whole, write_table
+from data.whole_files import alone_in, read_note, read_table, whole, write_table
 from data.workers import worker_processes
 from mamtra.speech import load_codec
 from mamtra.speech.mini_codec import SIZES, WEIGHTS, MiniCodec
@@ -110,8 +110,8 @@ def _parts_folder(out: Path, codec_folder: Path, text: str) -> Path:
     files = {name: (codec_folder / name).stat() for name in (WEIGHTS, SIZES)}
     made_of = {"text": text} | {n: [s.st_size, s.st_mtime_ns] for n, s in files.items()}
     note = folder / "made_of.json"
-    if note.exists() and json.loads(note.read_text()) != made_of:
-        raise ValueError(f"{folder} was made with another codec or text: delete it")
+    if read_note(note) not in (None, made_of):
+        raise ValueError(f"{folder} was made with another codec or text ({note.name}): delete it")
     with whole(note) as partial:
         partial.write_text(json.dumps(made_of))
     return folder

@@ -1,12 +1,14 @@
 """Files that appear whole or not at all, tables that notice damage, folders of one command at a time."""
 
 import errno
+import json
 import os
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -53,6 +55,18 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"{path} is damaged ({error}): delete it, and run the same command again"
+        ) from error
+
+
+def read_note(path: Path) -> Any | None:
+    """The JSON value of a file, None without one. Raises ValueError naming a file that is damaged."""
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}): delete its folder, and run the same command again"
         ) from error
 
 

@@ -106,7 +106,9 @@ def test_more_rows_go_on_and_read_the_texts_again(world, tmp_path):
 def test_neither_another_seed_nor_another_teacher_goes_on(world, tiny_world, tmp_path):
     out = tmp_path / "out.parquet"
     speak(**world, out=out, rows=4)
-    with pytest.raises(ValueError, match=r"out\.parts was made with other seed: delete it"):
+    with pytest.raises(
+        ValueError, match=r"out\.parts was made with other seed \(made_of\.json\): delete it"
+    ):
         speak(**world, out=out, rows=4, seed=1)
     with pytest.raises(ValueError, match="with other teacher_sha256"):
         speak(**{**world, "teacher": tiny_world / "teacher"}, out=out, rows=4)

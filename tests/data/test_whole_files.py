@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from data.whole_files import alone_in, read_table, whole, write_table
+from data.whole_files import alone_in, read_note, read_table, whole, write_table
 
 TABLE = pd.DataFrame(
     {"utterance": [f"u{i}" for i in range(500)], "tokens": [[i] for i in range(500)]}
@@ -70,3 +70,16 @@ def test_a_second_command_waits_and_what_a_killed_one_left_is_removed(tmp_path, 
         assert (folder / "done").exists() and not (folder / "a.partial").exists()
     assert "is being filled by another command: waiting" in capfd.readouterr().out
     assert first.wait() == 0
+
+
+def test_a_damaged_note_is_named(tmp_path):
+    path = tmp_path / "made_of.json"
+    assert read_note(path) is None
+    path.write_text('{"text": "phonemes"}')
+    assert read_note(path) == {"text": "phonemes"}
+    path.write_bytes(path.read_bytes()[:9])
+    with pytest.raises(ValueError, match=r"made_of\.json is damaged .*: delete its folder"):
+        read_note(path)
+    path.write_bytes(b"\xff\xfe{}")
+    with pytest.raises(ValueError, match=r"made_of\.json is damaged"):
+        read_note(path)

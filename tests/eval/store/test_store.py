@@ -46,6 +46,21 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path):
     assert len(one.rows) == 3 and one.recipes == {"wer": WER}
 
 
+def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path):
+    store = Store(tmp_path)
+    pages = store._database.execute("PRAGMA page_count").fetchone()[0]
+    store._database.execute(f"PRAGMA max_page_count = {pages + 1}")
+    with pytest.raises(sqlite3.OperationalError, match="full"), store.transaction():
+        for i in range(1000):
+            store._database.execute(
+                "INSERT INTO run (started, content) VALUES (?, ?)", (str(i), "x" * 1000)
+            )
+    assert store._database.execute("SELECT count(*) FROM run").fetchone()[0] == 0
+    store._database.execute("PRAGMA max_page_count = 100000")
+    with store.transaction():
+        store.begin_run({}, "now")
+
+
 def test_another_version_and_damage_are_refused_by_name(tmp_path):
     put_evaluation(tmp_path, "s", rows())
     with sqlite3.connect(tmp_path / FILE) as database:
