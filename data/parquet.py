@@ -33,6 +33,13 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     missing = [name for name in COLUMNS if name not in file.schema_arrow.names]
     if missing:
         raise ValueError(f"token table {path} lacks the column(s) {', '.join(missing)}")
+    for field in file.schema_arrow:  # a damaged footer may give a column another type
+        if field.name in ("tokens", ALIGNMENT) and not _integer_lists(field.type):
+            raise ValueError(
+                f"token table {path}: {field.name} are no lists of numbers: {field.type}"
+            )
+        if field.name in COLUMNS and pa.types.is_nested(field.type) != (field.name == "tokens"):
+            raise ValueError(f"token table {path}: column {field.name} has type {field.type}")
     names = _read(path, file, ["utterance"])["utterance"]
     if pc.count_distinct(names, mode="all").as_py() < len(names):
         counted = pc.value_counts(names.combine_chunks())
@@ -40,6 +47,11 @@ def open_parquet(path: Path) -> pq.ParquetFile:
         repeated = counted.field("values")[int(np.argmax(counts > 1))].as_py()
         raise ValueError(f"token table {path}: utterance {repeated!r} appears twice")
     return file
+
+
+def _integer_lists(kind: pa.DataType) -> bool:
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return lists and pa.types.is_integer(kind.value_type)
 
 
 def splits_of(path: Path, file: pq.ParquetFile) -> list[str]:
@@ -80,7 +92,10 @@ def parts(
     groups = [None] if whole else range(file.num_row_groups)
     for group in groups:
         table = _read(path, file, columns, group)
-        table = table.filter(pc.equal(table["split"], split)).combine_chunks()
+        try:
+            table = table.filter(pc.equal(table["split"], split)).combine_chunks()
+        except pa.ArrowNotImplementedError as error:
+            raise ValueError(f"token table {path}: column split: {error}") from error
         if table.num_rows:
             yield _table(path, table, tokenizer, codebook_size)
 

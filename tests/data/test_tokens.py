@@ -65,6 +65,24 @@ def test_bad_tables_are_named(tmp_path, changes, match):
         read(write(tmp_path, **changes))
 
 
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"tokens": [{"a": [1]}] * 3}, r"tokens are no lists of numbers: struct<a"),
+        ({"tokens": ["1 2"] * 3}, r"tokens are no lists of numbers: "),
+        (
+            {"tokens": [[0.5], [1.0], [2.0]]},
+            r"tokens are no lists of numbers: list<element: double>",
+        ),
+        ({"split": [{"a": 1}] * 3}, r"column split has type struct"),
+        ({"split": [1, 2, 3]}, r"column split: "),
+    ],
+)
+def test_columns_of_another_type_are_named(tmp_path, changes, match):
+    with pytest.raises(ValueError, match=rf"tokens\.parquet: {match}"):
+        read(write(tmp_path, **changes))
+
+
 def test_alignments_are_read_when_the_file_has_them(tmp_path):
     assert read(write(tmp_path)).alignments is None
     table = read(write(tmp_path, alignment=[[0, 3, 7], [4], [0, 3]]))
