@@ -34,11 +34,12 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     if missing:
         raise ValueError(f"token table {path} lacks the column(s) {', '.join(missing)}")
     for field in file.schema_arrow:  # a damaged footer may give a column another type
-        if field.name in ("tokens", ALIGNMENT) and not _integer_lists(field.type):
-            raise ValueError(
-                f"token table {path}: {field.name} are no lists of numbers: {field.type}"
-            )
-        if field.name in COLUMNS and pa.types.is_nested(field.type) != (field.name == "tokens"):
+        if field.name in ("tokens", ALIGNMENT):
+            if not _integer_lists(field.type):
+                raise ValueError(
+                    f"token table {path}: {field.name} are no lists of numbers: {field.type}"
+                )
+        elif field.name in COLUMNS and pa.types.is_nested(field.type):
             raise ValueError(f"token table {path}: column {field.name} has type {field.type}")
     names = _read(path, file, ["utterance"])["utterance"]
     if pc.count_distinct(names, mode="all").as_py() < len(names):

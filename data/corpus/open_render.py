@@ -9,17 +9,16 @@ Piper draws its noise unseeded: they are other readings than those that ship. Re
 Needs `pip install -e '.[corpus]'`.
 """
 
-import json
-import sys
 from pathlib import Path
 
 import pandas as pd
 
-from data.arguments import parse_arguments
+from data.arguments import clear_errors, parse_arguments
 from data.corpus.build import Utterance
 from data.corpus.open_build import SEED, render, write_corpus
 from data.corpus.test_list import deal
-from data.corpus.voices import Voice
+from data.corpus.voices import read_voices
+from data.whole_files import alone_in
 
 SIZES = {"train": 500, "valid": 40, "test": 60}
 
@@ -56,11 +55,10 @@ def render_shipped(assets: Path, out: Path, sizes: dict[str, int], workers: int)
     table = pd.read_parquet(
         assets / "tokens.parquet", columns=["utterance", "split", "text", "voice"]
     )
-    stored = json.loads((assets / "voices.json").read_text())
-    voices = [Voice(**voice) for voice in stored["voices"]]
-    rows = chosen(table, sizes)
+    voices = read_voices(assets)
     tables = [
-        render(members, voices, out, f"shipped-{split}", workers) for split, members in rows.items()
+        render(members, voices, out, f"shipped-{split}", workers)
+        for split, members in chosen(table, sizes).items()
     ]
     return write_corpus(pd.concat(tables, ignore_index=True), out)
 
@@ -68,11 +66,9 @@ def render_shipped(assets: Path, out: Path, sizes: dict[str, int], workers: int)
 def main() -> None:
     given = parse_arguments(__doc__, ("out",), ("assets", "workers", *SIZES))
     sizes = {split: int(given.get(split, size)) for split, size in SIZES.items()}
-    assets = Path(given.get("assets", "assets/open"))
-    try:
-        render_shipped(assets, Path(given["out"]), sizes, int(given.get("workers", 2)))
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    assets, out = Path(given.get("assets", "assets/open")), Path(given["out"])
+    with clear_errors(), alone_in(out):
+        render_shipped(assets, out, sizes, int(given.get("workers", 2)))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ recording that later stands for the sentence is another one, so the floor is not
 """
 
 import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -22,7 +21,8 @@ from rich.progress import track
 
 from data.corpus.open_split import Texts
 from data.corpus.screen import Heard, Recogniser
-from data.corpus.voices import SAMPLE_RATE_HZ, Renderer, Voice
+from data.corpus.voices import SAMPLE_RATE_HZ, Renderer, Voice, read_voices
+from data.whole_files import whole
 from data.workers import worker_processes
 
 RECOGNISER = "whisper tiny.en (faster-whisper, int8, greedy)"
@@ -157,7 +157,7 @@ def screen_voices(
                 "voices": [voice.as_dict() for voice in chosen],
             },
         )
-    return [Voice(**voice) for voice in json.loads(path.read_text())["voices"]]
+    return read_voices(out)
 
 
 def screen_pool(
@@ -206,9 +206,8 @@ def screen_pool(
 
 
 def write_json(path: Path, content: dict) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1))
-    os.replace(partial, path)
+    with whole(path) as partial:
+        partial.write_text(json.dumps(content, indent=1))
 
 
 def _heard_batches(listener: Listener, texts: Texts) -> Iterator[list[Heard]]:

@@ -7,20 +7,19 @@ both: a shuffled sentence is hard to hear even in a recording, which is what a m
 Of a corpus made by `data.corpus.open_build`; the two lists ship in assets/open, without recordings.
 """
 
-import json
 import random
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from data.arguments import parse_arguments
+from data.arguments import clear_errors, parse_arguments
 from data.corpus.build import Utterance
 from data.corpus.open_build import SEED, render
 from data.corpus.test_list import TestItem, test_items, write_meta
-from data.corpus.voices import Voice
+from data.corpus.voices import read_voices
+from data.whole_files import alone_in
 
 N_SHUFFLED = 60
 # Typed by one person on 2026-11-26, before any model had read them; none is of the corpus.
@@ -86,7 +85,7 @@ def record(corpus: Path, workers: int) -> None:
                 f"{corpus / name} is missing: corpus= is a data.corpus.open_build"
             )
     items = test_items(pd.read_csv(corpus / "manifest.csv"))
-    voices = [Voice(**v) for v in json.loads((corpus / "voices.json").read_text())["voices"]]
+    voices = read_voices(corpus)
     for name, made in reading_lists(items).items():
         rows = [Utterance(i.utterance, "test", i.text, i.voice) for i in made]
         table = render(rows, voices, corpus, name, workers)
@@ -99,10 +98,9 @@ def record(corpus: Path, workers: int) -> None:
 
 def main() -> None:
     given = parse_arguments(__doc__, ("corpus",), ("workers",))
-    try:
-        record(Path(given["corpus"]), int(given.get("workers", 2)))
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    corpus = Path(given["corpus"])
+    with clear_errors(), alone_in(corpus):
+        record(corpus, int(given.get("workers", 2)))
 
 
 if __name__ == "__main__":

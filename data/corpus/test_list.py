@@ -1,12 +1,13 @@
 """The held-out test list: every test sentence with a prompt recording of its own, held-out, voice."""
 
-import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from data.whole_files import whole
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,5 @@ def write_meta(
         f"{recordings}/{i.utterance}{suffix}|{i.voice}\n"
         for i in items
     ]
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(lines))
-    os.replace(partial, path)
+    with whole(path) as partial:
+        partial.write_text("".join(lines))

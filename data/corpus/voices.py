@@ -5,6 +5,7 @@ place a voice on a plane; a third, the length scale, sets its speaking rate. Voi
 Halton sequence: any prefix of it covers the plane evenly, so held-out voices lie between training voices.
 """
 
+import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +33,11 @@ class Voice:
 
     def as_dict(self) -> dict[str, float | str]:
         return asdict(self)
+
+
+def read_voices(folder: Path) -> list[Voice]:
+    """Those of `<folder>/voices.json`, which a build of the open corpus decides once."""
+    return [Voice(**voice) for voice in json.loads((folder / "voices.json").read_text())["voices"]]
 
 
 def draw_voices(

@@ -37,13 +37,12 @@ def drift_stage(s: Drift, console: Console) -> int:
     lines: list[tuple[str, tuple[int, int], int, Values]] = []
     for one in find_evaluations(s.results):
         readings, without = _readings(one, encoder, s.tracker, console)
-        name = one.name if not one.seed else f"{one.name}/{one.seed}"
         for utterance, reason in without:
-            console.print(f"{name}: {utterance} is left out: {reason}", markup=False)
+            console.print(f"{one.label}: {utterance} is left out: {reason}", markup=False)
         for low, high in BINS:
             these = [r for r in readings if low <= r.reference_words <= high]
             if these:
-                lines.append((name, (low, high), len(these), values_of(these)))
+                lines.append((one.label, (low, high), len(these), values_of(these)))
     if not lines:
         raise InputError(
             f"{s.results} has no text of {FEWEST_WORDS} words and more that was spoken and heard: "

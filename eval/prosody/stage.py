@@ -13,7 +13,7 @@ from eval.metrics.prosody.pitch import TRACKERS
 from eval.prosody.measure import measure
 from eval.prosody.table import DISTANCES, OTHERS, Line, agreement, line_of
 from eval.settings import Prosody
-from eval.store.evaluations import Evaluated, find_evaluations
+from eval.store.evaluations import find_evaluations
 from eval.store.files import InputError, sha256_file, write_text
 from eval.testset import read_meta
 
@@ -38,7 +38,7 @@ def prosody(s: Prosody, console: Console) -> int:
         console.print(
             f"{len(every) - len(systems)} systems of other test sets are left out", markup=False
         )
-    names = [_label(one) for one in systems]
+    names = [one.label for one in systems]
     for key in ("floor", "ceiling"):
         if (name := getattr(s, key)) is not None and name not in names:
             raise InputError(f"{key}={name}: no such system; there are {', '.join(names)}")
@@ -66,10 +66,6 @@ def prosody(s: Prosody, console: Console) -> int:
     write_text(s.results / CSV, _csv(lines))
     console.print(f"{s.results / CSV}", markup=False, soft_wrap=True)
     return 0
-
-
-def _label(one: Evaluated) -> str:
-    return one.name if not one.seed else f"{one.name}/{one.seed}"
 
 
 def _table(tracker: str, lines: list[Line]) -> Table:

@@ -39,6 +39,11 @@ class Evaluated:
     runs: tuple[Row, ...] = field(default=(), repr=False)  # the commands that wrote the rows
 
     @property
+    def label(self) -> str:
+        """Its name, with the seed index where that is not the first."""
+        return self.name if not self.seed else f"{self.name}/{self.seed}"
+
+    @property
     def wavs(self) -> Path:
         """Where its speech lies."""
         return Path(self.card["source"]) if self.card["kind"] == "wavs" else self.folder / "wavs"

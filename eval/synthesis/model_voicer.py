@@ -28,7 +28,7 @@ from eval.testset import Item
 from mamtra.lm.checkpoint import DESCRIPTION, WEIGHTS, model_sha256, read_description
 from mamtra.lm.generate import generate_batch
 from mamtra.lm.runtime import runtime
-from mamtra.systems import sampling_of, system_of
+from mamtra.systems import TextFrontend, sampling_of, system_of
 from mamtra.tts import Prompt, Synthesizer
 
 
@@ -61,6 +61,10 @@ class ModelVoicer:
             raise InputError(str(error)) from error
 
     @cached_property
+    def text(self) -> TextFrontend:
+        return system_of(self.codec_folder).load_text(self.codec_folder)
+
+    @cached_property
     def model_sha256(self) -> str:
         return model_sha256(self.model_folder)
 
@@ -70,7 +74,7 @@ class ModelVoicer:
         check_sampling(self.sampling, self.options())
         need_prompts(items, with_text=not self.cross_lingual)
         try:
-            tokenizer = system_of(self.codec_folder).load_text(self.codec_folder)
+            tokenizer = self.text
         except (FileNotFoundError, ValueError) as error:
             raise InputError(str(error)) from error
         texts = []
@@ -99,8 +103,7 @@ class ModelVoicer:
 
     def effective_sampling(self) -> dict[str, Any]:
         """Every option of the decoding with the value it has, whoever set it."""
-        text = system_of(self.codec_folder).load_text(self.codec_folder)
-        return self.options() | sampling_of(text) | dict(self.sampling)
+        return self.options() | sampling_of(self.text) | dict(self.sampling)
 
     @staticmethod
     def options() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Counts of `make chaos`, from the newest file below results/chaos."""
+"""Counts of `make chaos`, from the committed runs of one day (`write_counts` of tools.chaos joins them)."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from studies.documents.sources import (
     markdown,
     points,
     rate,
+    stored_interval,
 )
 
 RUN = "results/mini/2026-11-21-second-run/leaderboard.csv"
@@ -75,8 +76,7 @@ def _by(rows: Sequence[Row], name: str) -> dict[str, Row]:
 
 def _ends(line: Row, name: str) -> Interval:
     """The interval as the file has it: a percentile bootstrap over prompts."""
-    point, low, high = (float(line[f"{name}{end}"]) for end in ("", "_low", "_high"))
-    return Interval(point, low, high, int(line["n_scored"]), N_PROMPTS)
+    return stored_interval(line, name, N_PROMPTS)
 
 
 def parts_values(sources: Sources, name: str) -> str:

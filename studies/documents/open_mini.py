@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eval.analysis.statistics import Interval
 from eval.store.files import InputError
-from studies.documents.sources import Row, Sources, markdown, rate
+from studies.documents.sources import Row, Sources, markdown, rate, stored_interval
 
 FOLDER = "results/open/teacher"
 SEEN = f"{FOLDER}/seen_words.csv"
@@ -25,8 +25,7 @@ def _rows(sources: Sources, name: str) -> dict[str, Row]:
 
 
 def _wer(row: Row) -> Interval:
-    point, low, high = (float(row[f"wer_corpus{end}"]) for end in ("", "_low", "_high"))
-    return Interval(point, low, high, int(row["n_scored"]), int(row["n_voices"]))
+    return stored_interval(row, "wer_corpus", int(row["n_voices"]))
 
 
 def lists_table(sources: Sources) -> str:
@@ -66,9 +65,8 @@ def open_values(sources: Sources, name: str) -> str:
         return f"{float(_rows(sources, 'test')['teacher'][column]):.3f}"
     which, _, system = name.partition(".")
     if which not in LISTS or system not in (*SYSTEMS, *GAPS):
-        raise InputError(
-            f"no value {name!r}; there are <{'|'.join(LISTS)}>.<{'|'.join(SYSTEMS)}|gap>"
-        )
+        known = "|".join((*SYSTEMS, *GAPS))
+        raise InputError(f"no value {name!r}; there are <{'|'.join(LISTS)}>.<{known}>, own, other")
     rows = _rows(sources, which)
     if system in GAPS:
         return f"{100 * (_wer(rows['teacher']).point - _wer(rows[GAPS[system]]).point):+.1f}"

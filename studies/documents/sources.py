@@ -183,6 +183,12 @@ def points(interval: Interval, digits: int = 1) -> str:
     return f"{one} [{low}, {high}]"
 
 
+def stored_interval(row: Row, name: str, clusters: int) -> Interval:
+    """The interval of a leaderboard's column, as the file has it."""
+    point, low, high = (float(row[f"{name}{end}"]) for end in ("", "_low", "_high"))
+    return Interval(point, low, high, int(row["n_scored"]), clusters)
+
+
 def between(values: Any, form: str) -> str:
     """ "7 to 23", or one number where both are the same."""
     low, high = form.format(min(values)), form.format(max(values))
