@@ -26,7 +26,9 @@ class Interrupted(BaseException):
 
 
 @contextmanager
-def handled(numbers: Sequence[int], handler: Callable[[int, Any], None]) -> Iterator[None]:
+def handled(
+    numbers: Sequence[int], handler: Callable[[int, Any], None] | signal.Handlers
+) -> Iterator[None]:
     """`handler` for these signals, and the handlers of before afterwards. Other threads than the first
     cannot have handlers: there it does nothing."""
     if threading.current_thread() is not threading.main_thread():

@@ -13,7 +13,7 @@ from lightning.fabric.plugins.environments import (
 from lightning_modules.ending import clear_errors
 from lightning_modules.ranks import cluster_environment
 from lightning_modules.slurm import Step, current_job, current_step, first_process, requeue
-from lightning_modules.stopping import Interrupted, StopRequest, leaving_at_once
+from lightning_modules.stopping import Interrupted, StopRequest, handled, leaving_at_once
 
 BATCH = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_JOB_NAME": "x"}
 SRUN = {**BATCH, "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"}
@@ -129,6 +129,21 @@ def test_a_command_that_is_asked_to_stop_requeues_its_job(number, scontrol, caps
         os.kill(os.getpid(), number)
     assert end.value.code == 130 and "requeue 7" in asked.read_text()
     assert f"stopped by {signal.Signals(number).name}\njob 7 is req" in capsys.readouterr().out
+
+
+def test_slurm_may_end_the_job_before_scontrol_returns(scontrol, tmp_path, capsys):
+    asked = scontrol("RUNNING")
+    program = tmp_path / "scontrol"
+    ends_all = 'if [ "$1" = requeue ]; then kill -TERM $PPID $$; sleep 0.2; fi\n'
+    program.write_text(program.read_text() + ends_all)
+
+    def told(number, frame):
+        raise AssertionError("the signal reached the process")
+
+    with handled([signal.SIGTERM], told), pytest.raises(SystemExit) as end, clear_errors():
+        raise Interrupted("stopped after step 3", signal.SIGUSR1)
+    assert end.value.code == 130 and "requeue 7" in asked.read_text()
+    assert "stopped after step 3\njob 7 is requeued and will continue" in capsys.readouterr().out
 
 
 def test_ctrl_c_does_not_requeue_and_neither_does_another_task(scontrol, variables):
