@@ -22,7 +22,7 @@ from lightning_modules.console import say
 from lightning_modules.guards import NonFiniteGuard, SpikeReport
 from lightning_modules.memory_guard import MemoryGuard, is_out_of_memory
 from lightning_modules.metrics_log import MetricsLog
-from lightning_modules.ranks import cluster_environment
+from lightning_modules.ranks import cluster_environment, one_thread_in_forks
 from lightning_modules.run_folder import RunFolder
 from lightning_modules.saving import CheckpointFiles
 from lightning_modules.slurm import first_process
@@ -31,6 +31,10 @@ from lightning_modules.trainer_settings import TrainerSettings
 from lightning_modules.watching import Watching
 
 SPIKES = "spikes.jsonl"
+FORKING = (
+    "ddp_fork",
+    "ddp_notebook",
+)  # Lightning's strategies whose ranks are forks of this process
 PACKAGES = ("torch", "lightning", "safetensors", "numpy")
 
 
@@ -85,6 +89,8 @@ def fit(
             f"{type(module).__name__} steps its optimisers itself"
         )
     environment = cluster_environment(settings.devices, settings.nodes)
+    if settings.strategy.startswith(FORKING):
+        one_thread_in_forks()
     first = first_process()
     with run.lock() if first else nullcontext():
         if first:

@@ -1,7 +1,9 @@
 """Who starts the processes of a training, chosen on purpose: torchrun, srun or Lightning."""
 
+import functools
 import os
 
+import torch
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
@@ -33,6 +35,16 @@ def cluster_environment(devices: int, nodes: int) -> ClusterEnvironment:
             f"--ntasks-per-node={devices} (hydra/launcher=slurm does), or torchrun on every machine"
         )
     return LightningEnvironment()
+
+
+@functools.cache
+def one_thread_in_forks() -> None:
+    """Processes that fork from this one from now on compute with one thread.
+
+    OpenMP's threads stay behind in the parent: a forked process that starts a parallel loop waits for them for
+    ever, if its parent has started one before.
+    """
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 def _compare(found: int, who: str, option: str, devices: int, nodes: int) -> None:

@@ -1,8 +1,12 @@
 """The gradient of a step is that of its global batch, whoever computes which part of it."""
 
+import multiprocessing
+
+import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from lightning_modules.ranks import one_thread_in_forks
 from lightning_modules.run_folder import RunFolder
 from lightning_modules.teacher import TeacherModule
 
@@ -56,3 +60,25 @@ def test_one_two_and_four_processes_have_the_same_gradients(
             for name, value in one.items():
                 far = (many[name] - value).abs().max() / value.abs().max().clamp(min=1e-12)
                 assert far < 1e-5, (devices, step, name, float(far))
+
+
+def _parallel_sum(n: int) -> float:
+    return torch.tanh(torch.ones(n)).sum()
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+def test_a_fork_of_a_process_that_computed_in_parallel_ends(threads):
+    """It would wait for threads that are not in it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        _parallel_sum(1_000_000)
+        one_thread_in_forks()
+        child = multiprocessing.get_context("fork").Process(target=_parallel_sum, args=(1_000_000,))
+        child.start()
+        child.join(60)
+        ended = child.exitcode
+        child.kill()
+    finally:
+        torch.set_num_threads(before)
+    assert ended == 0
