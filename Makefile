@@ -2,6 +2,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 AUDIT ?= $(VENV)/audit
+# Tests run in this many processes, of one thread each unless OMP_NUM_THREADS says more.
+WORKERS ?= 2
+TEST_THREADS := $(or $(OMP_NUM_THREADS),1)
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 export OMP_NUM_THREADS ?= 2
 export HF_HUB_OFFLINE ?= 1
 # Runners of `make grid`, one core each.
@@ -94,17 +98,19 @@ dryrun-mvc: $(VENV)/.installed
 check-data: $(VENV)/.installed
 	$(BIN)/python -m tools.check_data
 
+test test-slow test-numerics: export OMP_NUM_THREADS := $(TEST_THREADS)
+
 ## Lint, types, all fast tests.
 test: check
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 ## Tests of over ten seconds.
 test-slow: $(VENV)/.installed
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 ## Tests of the numbers alone, wherever a network computes, for other thread counts: make test-numerics OMP_NUM_THREADS=4.
 test-numerics: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow" tests/mamtra tests/lightning_modules tests/data tests/eval/metrics \
+	$(PYTEST) -m "not slow" tests/mamtra tests/lightning_modules tests/data tests/eval/metrics \
 	    tests/eval/test_pipeline.py tests/test_assets.py
 
 ## kill -9 at random moments, full disks, damage, two runners: counts of faults and of what survived. KILLS=5 CHAOS='stages=train'
@@ -127,7 +133,7 @@ $(AUDIT)/.installed: tools/audit_tools.txt
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --threads $(WORKERS)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
