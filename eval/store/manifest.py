@@ -29,7 +29,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def git_state(folder: Path = REPOSITORY) -> dict[str, Any]:
-    """Commit and whether the tree differs from it; both None outside a git checkout."""
+    """Commit and whether the tree differs from it; both None outside a git checkout.
+
+    New files below results/ are no difference: a command that writes several tables there would find its own.
+    """
 
     def git(*arguments: str) -> str | None:
         try:
@@ -41,7 +44,10 @@ def git_state(folder: Path = REPOSITORY) -> dict[str, Any]:
         return done.stdout.strip() if done.returncode == 0 else None
 
     changes = git("status", "--porcelain")
-    return {"sha": git("rev-parse", "HEAD"), "dirty": None if changes is None else bool(changes)}
+    if changes is None:
+        return {"sha": git("rev-parse", "HEAD"), "dirty": None}
+    counted = [line for line in changes.splitlines() if not line.startswith("?? results/")]
+    return {"sha": git("rev-parse", "HEAD"), "dirty": bool(counted)}
 
 
 def package_versions() -> dict[str, str | None]:
