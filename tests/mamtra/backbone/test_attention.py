@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mamtra.backbone.attention import BLOCK, _sdpa, causal_attention, repeat_kv
+from mamtra.backbone.attention import BLOCK, LONG, _blocked, _sdpa, causal_attention, repeat_kv
 from tests.near import assert_near
 
 
@@ -51,3 +51,18 @@ def test_an_explicit_mask_replaces_the_causal_one():
     q, k, v = (torch.randn(1, 6, heads, 4) for heads in (4, 2, 2))
     causal = torch.ones(6, 6, dtype=torch.bool).tril()[None, None]
     assert_near(causal_attention(q, k, v, causal), causal_attention(q, k, v), 16)
+
+
+@pytest.mark.parametrize("length", [LONG - 1, LONG])
+def test_long_attention_without_gradients_is_blocked_attention(length, monkeypatch):
+    q, k, v = (torch.randn(1, length, heads, 4) for heads in (2, 1, 1))
+    called = []
+    monkeypatch.setattr(
+        "mamtra.backbone.attention._sdpa", lambda *args: called.append(1) or _sdpa(*args)
+    )
+    with torch.no_grad():
+        found = causal_attention(q, k, v)
+    assert len(called) == (length >= LONG)
+    assert_near(found, _blocked(q, k, v), 32)
+    causal_attention(q.requires_grad_(), k, v)
+    assert len(called) == (length >= LONG), "with gradients the blocked form is faster"
