@@ -1,6 +1,6 @@
 """The committed form of a grid: small tables that notebooks read, and where they come from.
 
-    python -m studies.results grid=runs/grid out=results/mini/grid [figures=docs/figures]
+    python -m studies.results grid=runs/grid out=results/mini-grammar/grid [figures=docs/figures]
 
 <out>/cells.csv            one row per cell (`studies.grid_table.table`)
 <out>/utterances.parquet   work, utterance, voice, status, errors, reference_words

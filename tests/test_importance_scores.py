@@ -8,7 +8,7 @@ from mamtra.backbone.layer_plan import MEASURED, attention_layers
 from mamtra.transfer.scores import load_scores
 
 ROOT = Path(__file__).parents[1]
-SCORES, TEACHER = ROOT / "results/mini/importance", ROOT / "assets/mini/teacher"
+SCORES, TEACHER = ROOT / "results/mini-grammar/importance", ROOT / "assets/mini/teacher"
 
 
 @pytest.mark.parametrize("mode", MEASURED)

@@ -230,7 +230,7 @@ def long_values(sources: Sources, name: str) -> str:
     found = [cell for cell in longer.cells if str(int(cell["step"])) == steps]
     if not found or part not in ("wer", "teacher", "minutes"):
         raise InputError(
-            f"no value {name!r} of results/mini/long (<steps>.wer, .teacher, .minutes)"
+            f"no value {name!r} of results/mini-grammar/long (<steps>.wer, .teacher, .minutes)"
         )
     cell = found[0]
     if part == "wer":

@@ -23,11 +23,11 @@ from studies.documents.sources import (
     stored_interval,
 )
 
-RUN = "results/mini/2026-11-21-second-run/leaderboard.csv"
-MOS = "results/mini/mos/leaderboard.csv"
-EFFICIENCY = "results/mini/efficiency/efficiency.csv"
-DEMO = "results/mini/demo_runs.csv"
-RECITAL = "results/mini/recital.csv"
+RUN = "results/mini-grammar/2026-11-21-second-run/leaderboard.csv"
+MOS = "results/mini-grammar/mos/leaderboard.csv"
+EFFICIENCY = "results/mini-grammar/efficiency/efficiency.csv"
+DEMO = "results/mini-grammar/demo_runs.csv"
+RECITAL = "results/mini-grammar/recital.csv"
 TOKENS, LIST = "assets/mini/tokens.parquet", "assets/mini/meta.lst"
 N_TEST, N_PROMPTS = 300, 20
 DEMO_TARGET = 4.0  # points above the teacher
@@ -118,7 +118,7 @@ def recital_table(sources: Sources) -> str:
 
 
 def recital_values(sources: Sources, name: str) -> str:
-    """`<key>.<column>` of results/mini/recital.csv."""
+    """`<key>.<column>` of results/mini-grammar/recital.csv."""
     rows = {row["key"]: row for row in sources.text_csv(RECITAL)}
     key, _, column = name.partition(".")
     if column not in rows.get(key, {}):

@@ -28,7 +28,7 @@ class Sources:
         self._read: dict[str, Any] = {}
 
     def csv(self, name: str) -> list[Row]:
-        """The rows of a table, for instance `results/mini/mos/leaderboard.csv`. Empty cells are NaN."""
+        """The rows of a table, for instance `results/mini-grammar/mos/leaderboard.csv`. Empty cells are NaN."""
         return self._once(name, lambda path: records(pd.read_csv(path)))
 
     def text_csv(self, name: str) -> list[dict[str, str]]:
@@ -49,11 +49,12 @@ class Sources:
         """The lines of a text file."""
         return self._once(name, lambda path: path.read_text(encoding="utf-8").splitlines())
 
-    def study(self, name: str) -> Study:
-        """A grid or a study below results/mini."""
-        if name not in self._read:
-            self._read[name] = Study(read_results(self.root / "results" / "mini" / name))
-        return self._read[name]
+    def study(self, name: str, system: str = "mini-grammar") -> Study:
+        """A grid or a study below results/<system>."""
+        place = f"results/{system}/{name}"
+        if place not in self._read:
+            self._read[place] = Study(read_results(self.root / place))
+        return self._read[place]
 
     def _once(self, name: str, read: Any) -> Any:
         if name not in self._read:

@@ -42,7 +42,7 @@ def test_the_documents_are_what_the_results_say():
 
 def test_what_is_said_of_layers_holds():
     """README and docs/grid.md: the plans that speak are those that keep one of the layers 5 to 8."""
-    plans = read_results(ROOT / "results" / "mini" / "grid").done().query("ratio != '1to0'")
+    plans = read_results(ROOT / "results" / "mini-grammar" / "grid").done().query("ratio != '1to0'")
     for _, cell in plans.iterrows():
         assert ("A" in cell["plan"][5:9]) == (cell["wer_corpus"] < 0.5), cell["plan"]
 

@@ -52,7 +52,7 @@ def test_a_mark_without_its_other_half_is_named_with_its_line(text):
         ("<!-- v: grid.wre -->1<!-- end -->", r"no fact 'wre' of the grid; there are: rows"),
         ("<!-- v: grid.kl-1to7.wer -->1<!-- end -->", "no finished cell 1to7 kl"),
         ("<!-- v: measured.make.x -->1<!-- end -->", r"no row 'make\.x' in results/measured\.csv"),
-        ("<!-- v: long.7.wer -->1<!-- end -->", "no value '7.wer' of results/mini/long"),
+        ("<!-- v: long.7.wer -->1<!-- end -->", "no value '7.wer' of results/mini-grammar/long"),
     ],
 )
 def test_an_unknown_name_is_said_with_its_place(asked, message, tmp_path):
@@ -64,9 +64,9 @@ def test_an_unknown_name_is_said_with_its_place(asked, message, tmp_path):
 
 def test_a_missing_file_of_results_is_named(tmp_path):
     for name, table in (
-        ("results/mini/demo_runs.csv", "demo"),
+        ("results/mini-grammar/demo_runs.csv", "demo"),
         ("results/cosyvoice2/training_memory.json", "memory"),
-        ("results/mini/grid/cells.csv", "grid"),
+        ("results/mini-grammar/grid/cells.csv", "grid"),
     ):
         with pytest.raises(InputError, match=name):
             tables.block(Sources(tmp_path), table)
@@ -87,7 +87,7 @@ def test_another_result_is_another_document(tmp_path):
     (tmp_path / "README.md").write_text("# T\n<!-- v: demo.gap -->+2.0 to +4.9<!-- end -->\n")
     shutil.copytree(ROOT / "results", tmp_path / "results")
     shutil.copytree(ROOT / "docs" / "figures", tmp_path / "docs" / "figures")
-    runs = tmp_path / "results" / "mini" / "demo_runs.csv"
+    runs = tmp_path / "results" / "mini-grammar" / "demo_runs.csv"
     runs.write_text(runs.read_text().replace("11.24", "12.24"))
     (tmp_path / "docs" / "figures" / "ce_vs_wer.svg").write_text("<svg/>")
     wrong, drawn = tables.faults(tmp_path)
