@@ -21,7 +21,7 @@ import pandas as pd
 from eval.store.files import InputError, write_text
 from eval.store.manifest import REPOSITORY
 from studies.documents import faults as chaos
-from studies.documents import grid, measured, mini, mvc, open_mini, speed, training
+from studies.documents import grid, measured, mini, mvc, open_grid, open_mini, speed, training
 from studies.documents.markers import rewritten
 from studies.documents.sources import Sources
 from studies.figures import write_figures
@@ -54,6 +54,7 @@ BLOCKS: Mapping[str, Block] = {
     "faults": chaos.faults_table,
     "open": open_mini.lists_table,
     "open words": open_mini.seen_table,
+    "open grid": open_grid.grid_table,
     "open before": partial(measured.group_table, group="open"),
     "mvc claims": mvc.claims_table,
     "mvc published": mvc.published_table,

@@ -203,8 +203,8 @@ def efficiency_cells(content: Mapping[str, Any]) -> list[list[str]]:
             row["system"],
             *map(str, _place(row)),
             _text("{:.1f}", row["first_token_s"], 1e3),
-            f"{rate:.0f}",
-            f"{row['tokens_per_s_low']:.0f}-{row['tokens_per_s_high']:.0f}",
+            _rate(rate),
+            f"{_rate(row['tokens_per_s_low'])}-{_rate(row['tokens_per_s_high'])}",
             f"{rate / rates[_place(row)]:.2f}" if rates else "–",
             _text("{:.2f}", rate / limit if limit else None),
             _text("{:.3f}", row["lm_rtf"]),
@@ -214,6 +214,11 @@ def efficiency_cells(content: Mapping[str, Any]) -> list[list[str]]:
         ]
 
     return [cells(row) for row in rows]
+
+
+def _rate(value: float) -> str:
+    """Two digits at least."""
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
 def _text(form: str, value: float | None, unit: float = 1.0) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from studies.figures import write_speed
 FOLDER = "results/efficiency"
 NOTHING = "No run of `make bench` is committed."
 SHOWN = ("system", "context", "batch", "first ms", "tokens/s", "range", "x base", "of limit")
+LINE = 140  # characters of a line of a document
 TEACHER, HYBRIDS, LENGTHS = "1to0", ("1to1", "1to11"), (300, 2048)
 
 
@@ -73,9 +75,10 @@ def _paragraph(name: str, content: Mapping[str, Any]) -> str:
     hybrids = ", ".join(f"{one} {times(one, TEACHER)}" for one in HYBRIDS)
     dtypes = sorted({fact["dtype"] for fact in content["runtime"].values()})
     where = f"{machine_text(content)}, {', '.join(dtypes)}"
-    return (
+    text = (
         f"At {LENGTHS[0]:,} and {LENGTHS[1]:,} positions ({where}) the teacher "
         f"is {times(TEACHER, NAMES[NO_TEXT_HEAD])} times as fast as transformers without its text head and "
         f"{times(TEACHER, NAMES[COSYVOICE2])} times as CosyVoice 2 drives it, with "
         f"{rate(TEACHER, LENGTHS[0]):.1f} tokens/s at the first. Hybrids beside the teacher: {hybrids}."
     )
+    return textwrap.fill(text, LINE)

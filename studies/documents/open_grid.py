@@ -1,0 +1,79 @@
+"""Students of the open system beside their controls: the teacher continued, windows in place of Mamba."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+
+from eval.store.files import InputError
+from mamtra.backbone.layer_plan import ATTENTION, DELTANET, LETTERS, MAMBA, WINDOW
+from studies.documents.sources import Row, Sources, Study, difference, markdown, percent, points
+from studies.grid_table import CONTINUED
+
+SYSTEM = "open"
+CONTROL = ("1to0", CONTINUED)
+A, W = LETTERS[ATTENTION], LETTERS[WINDOW]
+NAMES = {"": "none", LETTERS[MAMBA]: "Mamba-2", LETTERS[DELTANET]: "gated DeltaNet", W: "window"}
+PATHS = "paths="  # an override that every cell of the system has
+Group = tuple[
+    str, str, str, str
+]  # ratio, placement, letter of the converted layers ("" for none), overrides
+
+
+def _group(cell: Row) -> Group:
+    letters = set(str(cell["plan"])) - {A}
+    if len(letters) > 1:
+        raise InputError(
+            f"{cell['work']}: the plan {cell['plan']} has more than one kind of layers"
+        )
+    words = [word for word in str(cell["overrides"]).split() if not word.startswith(PATHS)]
+    own = [word for word in words if not word.startswith(("mixer=", "init=identity"))]
+    return str(cell["ratio"]), str(cell["placement"]), "".join(letters), " ".join(own)
+
+
+def groups(study: Study) -> dict[Group, dict[int, str]]:
+    """Seed -> work of every kind of cell, by ratio from many attention layers to few."""
+    found: defaultdict[Group, dict[int, str]] = defaultdict(dict)
+    for cell in study.cells:
+        found[_group(cell)][int(cell["seed"])] = str(cell["work"])
+    few = sorted(found, key=lambda one: (float(one[0].rpartition("to")[2]), *one[1:]))
+    return {one: dict(sorted(found[one].items())) for one in few}
+
+
+def grid_table(sources: Sources) -> str:
+    """WER of every seed, and paired differences to the continued teacher and to the window twin."""
+    study = sources.study("grid", SYSTEM)
+    kinds = groups(study)
+    control = next((works for one, works in kinds.items() if one[:2] == CONTROL), None)
+    if control is None:
+        raise InputError(
+            f"results/{SYSTEM}/grid: no cell {' '.join(CONTROL)}, the control of all others"
+        )
+    rows = []
+    for one, works in kinds.items():
+        ratio, placement, letter, words = one
+        twin = None if letter in ("", W) else kinds.get((ratio, placement, W, words))
+        values = study.wers(works)
+        rows.append(
+            [
+                ratio.replace("to", ":"),
+                f"`{placement}`",
+                " ".join(filter(None, (NAMES[letter], f"`{words}`" if words else ""))),
+                ", ".join(percent(value, 1) for value in values),
+                percent(float(np.mean(values)), 1),
+                "" if works is control else _gap(study, works, control),
+                _gap(study, works, twin) if twin else "",
+            ]
+        )
+    headers = ["ratio", "placement", "other layers", "WER % by seed", "mean"]
+    return markdown([*headers, "less the teacher continued", "less the window"], rows)
+
+
+def _gap(study: Study, works: dict[int, str], base: dict[int, str]) -> str:
+    """Points over the seeds that both have, and how many these are where one has more."""
+    shared = works.keys() & base.keys()
+    if not shared:
+        return "no common seed"
+    few = f" ({len(shared)} of {len(works)} seeds)" if len(shared) < len(works) else ""
+    return points(difference(study, works, study, base)) + few
