@@ -10,8 +10,8 @@ from torch.nn import functional as F
 # Rows per block of the CPU path. Measured at B=32, T=256, H=6, E=32 in bf16 on one AVX512 core,
 # forward + backward: 43 ms with 64 (32: 46, 128: 60), against 121 ms for PyTorch's CPU kernel.
 BLOCK = 64
-# From this length on, and without gradients, PyTorch's CPU kernel is faster; at 300 it is not. Measured in fp32 on
-# two AVX2 cores with 16 rows of 1,024 positions: 120 ms against 181 (H=8, E=32), 454 against 914 (H=14, E=64).
+# From this length on, and without gradients, PyTorch's CPU kernel is faster; at 300 it is not. Measured in fp32
+# on two AVX2 cores, 16 rows of 1,024 positions: 120 ms against 181 (H=8, E=32), 454 against 914 (H=14, E=64).
 LONG = 1024
 
 
