@@ -4,13 +4,15 @@ python -m tools.bench [out=results/efficiency/<machine>] [models=runs/bench] [on
 
     mini         the mini teacher and hybrids of its size at 300 positions: codec, first token, batches
     mini_long    the same at 2,048 positions: steps alone
+    compiled     the mini models with plain and with compiled steps
     first_token  CosyVoice 2's size: the prompt is read
     context      CosyVoice 2's size, one stream: steps at 300 to 32,768 positions
     batch        16 streams
     dtype        fp32 beside bf16
 
 All but `dtype` is in bf16 where the processor computes in it, else in fp32: emulated, a linear layer takes ten
-times as long. Where it is emulated, `dtype` is left out.
+times as long. Where it is emulated, `dtype` is left out, and `compiled` where no compiler is found; the output
+says so.
 The hybrids and everything of CosyVoice 2's size have random weights (tools/random_lm.py, written to `models`
 once): speed does not depend on what is said. `quick=true` makes every number small, to see that all of it runs.
 """
@@ -31,7 +33,7 @@ from eval.efficiency.settings import Efficiency
 from eval.stages import run_efficiency
 from eval.store.files import InputError
 from eval.store.manifest import REPOSITORY, device_description
-from mamtra.lm.runtime import emulated
+from mamtra.lm.runtime import can_compile, emulated
 from settings import typed_settings
 from tools.random_lm import write_random_lm
 
@@ -64,6 +66,11 @@ TABLES = {
         MINI,
         "1to0",
         UNREAD | {"batches": "[1,16]", "contexts": "[2048]", "n_tokens": "32", "peers": BOTH},
+    ),
+    "compiled": Table(
+        MINI,
+        "1to0",
+        UNREAD | {"contexts": "[300]", "compiled": "[false,true]", "n_tokens": "32"},
     ),
     "first_token": Table(
         COSYVOICE2, "1to0", LARGE | {"contexts": "[300]", "rounds": "3", "peers": BOTH}
@@ -110,11 +117,22 @@ def measure_table(table: Table, models: Path, out: Path, more: Mapping[str, str]
     run_efficiency(typed_settings(Efficiency, config), Console())
 
 
+def usual() -> list[str]:
+    """The tables that say something on this machine; prints which do not."""
+    left_out = {}
+    if FAST != "bf16":
+        left_out["dtype"] = "the processor does not compute in bf16"
+    if not can_compile("cpu"):
+        left_out["compiled"] = "no C++ compiler is on the PATH (g++ or clang++)"
+    for name, why in left_out.items():
+        print(f"{name}: left out, {why}")
+    return [name for name in TABLES if name not in left_out]
+
+
 def main() -> None:
     given = parse_arguments(__doc__, (), ("out", "models", "only", "quick"))
     out = Path(given.get("out", f"results/efficiency/{machine_name()}"))
-    usual = [name for name in TABLES if name != "dtype" or FAST == "bf16"]
-    models, names = Path(given.get("models", "runs/bench")), given.get("only", ",".join(usual))
+    models, names = Path(given.get("models", "runs/bench")), given.get("only", ",".join(usual()))
     more = QUICK if given.get("quick") == "true" else {}
     if unknown := set(names.split(",")) - TABLES.keys():
         sys.exit(f"only={names}: no such table {', '.join(sorted(unknown))}\n\n{__doc__}")

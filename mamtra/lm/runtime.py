@@ -1,5 +1,7 @@
 """What a language model runs on: part of every result, since rounding and speed depend on it."""
 
+import shutil
+
 import torch
 
 from mamtra.backbone.ssd import backend
@@ -13,6 +15,12 @@ def emulated(device: torch.device | str, dtype: str) -> bool:
     if dtype in ("bf16", "fp16") and kind == "cpu":
         return not getattr(torch.ops.mkldnn, f"_is_mkldnn_{dtype}_supported")()
     return False
+
+
+def can_compile(device: torch.device | str) -> bool:
+    """Whether torch.compile finds what it needs: a C++ compiler on a CPU."""
+    found = any(map(shutil.which, ("c++", "g++", "clang++")))
+    return found or torch.device(device).type != "cpu"
 
 
 def runtime(device: torch.device | str, dtype: str, compiled: bool = False) -> dict[str, str]:

@@ -4,7 +4,6 @@ B batch, T time, K new tokens, D d_model, V speech codes.
 """
 
 import hashlib
-import shutil
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from mamtra.backbone.layer_plan import LayerPlan
 from mamtra.backbone.sizes import BackboneSizes
 from mamtra.backbone.state import DecodeState
 from mamtra.lm.progress import progress_features, sinusoids
+from mamtra.lm.runtime import can_compile
 from mamtra.lm.sequence import KIND_SPECIAL, KIND_SPEECH, KIND_TEXT, N_EXTRA, N_SPECIAL
 
 # Parameters of Mamba and DeltaNet layers that make their decay and what they write.
@@ -226,7 +226,7 @@ class SpeechLM(nn.Module):
         The first steps wait for the compiler; the same tokens come out, up to rounding.
         Raises RuntimeError when there is no compiler.
         """
-        if self.device.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        if not can_compile(self.device):
             raise RuntimeError("no C++ compiler is on the PATH (g++ or clang++): compiled=false")
         self._step_speech = torch.compile(self._step_speech)  # type: ignore[method-assign]
 

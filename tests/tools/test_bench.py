@@ -19,7 +19,9 @@ def small(tmp_path):
 
 
 @pytest.mark.parametrize("name", bench.TABLES)
-def test_every_table_runs(tmp_path, small, name):
+def test_every_table_runs(tmp_path, small, name, monkeypatch):
+    # That compiled steps are plain ones is a test of the engine, and takes a minute for each model.
+    monkeypatch.setattr(SpeechLM, "compile_steps", lambda model: None)
     table, more = bench.TABLES[name], bench.QUICK | {"n_tokens": "3", "vocode": "false"}
     table = bench.Table(small, table.baseline, table.settings)
     bench.measure_table(table, tmp_path / "models", tmp_path / name, more)
@@ -31,6 +33,13 @@ def test_every_table_runs(tmp_path, small, name):
     assert peers == len(content["settings"]["peers"]) * len(content["settings"]["dtypes"])
     assert all(row["limit_tokens_per_s"] > 0 for row in content["rows"])
     assert (tmp_path / "models/mini-1to11/model.json").is_file()
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_a_table_that_cannot_be_made_is_left_out_and_said(found, monkeypatch, capsys):
+    monkeypatch.setattr("shutil.which", lambda name: "/bin/" + name if found else None)
+    assert ("compiled" in bench.usual()) is found
+    assert ("compiled: left out, no C++ compiler" in capsys.readouterr().out) is not found
 
 
 def test_a_machines_name_is_a_folders_name():
