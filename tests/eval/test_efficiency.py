@@ -264,4 +264,4 @@ def test_the_board_shows_it(tmp_path):
     (tmp_path / "results/efficiency.json").write_text(json.dumps({**content, "rows": [row]}))
     page = write_board(tmp_path / "results", tmp_path / "b", Console(quiet=True), title="t")
     text = page.read_text()
-    assert "a&lt;b" in text and "machine 0123abcd" in text and "90-110" in text
+    assert "a&lt;b" in text and "machine 0123abcd" in text and "90.0-110" in text
