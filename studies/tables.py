@@ -43,6 +43,7 @@ BLOCKS: Mapping[str, Block] = {
     "efficiency": mini.efficiency_table,
     "memory": measured.memory_table,
     "speed": speed.speed_tables,
+    "speed targets": speed.targets_table,
     "performance": speed.performance,
     "targets": measured.targets_table,
     "coverage": measured.coverage_table,

@@ -1,9 +1,10 @@
-"""What `make bench` measured: every committed table, and the paragraph that sums one machine up."""
+"""What `make bench` measured: every committed table, what was asked for, and one paragraph for each machine."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,84 @@ def performance(sources: Sources) -> str:
     """A paragraph for each machine, of one stream of CosyVoice 2's size."""
     runs = _runs(sources, "context").items()
     return "\n\n".join(_paragraph(name, content) for name, content in runs) or NOTHING
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A ratio of rates that was asked for, at 300, 2,048, 8,192 and 32,768 positions as far as they are named.
+
+    `of_bytes`: divided by the ratio that the moved bytes alone would give.
+    """
+
+    what: str
+    own: str
+    base: str
+    least: Mapping[int, float]
+    of_bytes: bool = False
+    batch: int = 1
+
+
+NO_HEAD, DRIVEN = NAMES[NO_TEXT_HEAD], NAMES[COSYVOICE2]
+LONG = {8192: 0.9, 32768: 0.9}
+ASKED = (
+    Asked("teacher / transformers without its text head", TEACHER, NO_HEAD, {300: 1.25, 2048: 1.4}),
+    Asked(
+        "teacher / transformers as CosyVoice 2 drives it", TEACHER, DRIVEN, {300: 1.6, 2048: 1.8}
+    ),
+    *(Asked(f"{one} / teacher", one, TEACHER, {300: 1.0, 2048: 1.05}) for one in HYBRIDS),
+    *(Asked(f"{one} / teacher, of what bytes say", one, TEACHER, LONG, True) for one in HYBRIDS),
+    Asked(
+        "16 streams: 1to11 / teacher, of what bytes say", "1to11", TEACHER, {2048: 0.9}, True, 16
+    ),
+)
+
+
+def targets_table(sources: Sources) -> str:
+    """What was asked for beside what each machine does: CosyVoice 2's size, tables `context` and `batch`."""
+    parts = []
+    for name, content in _runs(sources, "context").items():
+        beside = name.replace("/context/", "/batch/")
+        rows = {(row["system"], row["context"], row["batch"]): row for row in content["rows"]}
+        rows |= {
+            (row["system"], row["context"], row["batch"]): row
+            for row in sources.json(beside)["rows"]
+        }
+        lines = [
+            [
+                asked.what,
+                f"{length:,}",
+                f"{least:.2f}",
+                *_verdict(_ratio(rows, asked, length), least),
+            ]
+            for asked in ASKED
+            for length, least in asked.least.items()
+        ]
+        for length in LENGTHS:
+            one, many = (_found(rows, (TEACHER, length, n))["tokens_per_s"] for n in (1, 16))
+            lines.append(
+                ["teacher: 16 streams / one", f"{length:,}", "5.00", *_verdict(many / one, 5)]
+            )
+        table = markdown(["tokens/s", "positions", "asked for", "measured", ""], lines)
+        parts.append(f"{machine_text(content)}:\n\n{table}")
+    return "\n\n".join(parts) or NOTHING
+
+
+def _found(rows: Mapping[tuple[str, int, int], Any], place: tuple[str, int, int]) -> Any:
+    if place not in rows:
+        raise InputError(
+            f"{FOLDER}: no row of {place[0]} at {place[1]} positions, batch {place[2]}"
+        )
+    return rows[place]
+
+
+def _ratio(rows: Mapping[tuple[str, int, int], Any], asked: Asked, length: int) -> float:
+    own, base = (_found(rows, (who, length, asked.batch)) for who in (asked.own, asked.base))
+    ratio = own["tokens_per_s"] / base["tokens_per_s"]
+    return ratio * own["step_bytes"] / base["step_bytes"] if asked.of_bytes else ratio
+
+
+def _verdict(ratio: float, least: float) -> list[str]:
+    return [f"{ratio:.2f}", "" if ratio >= least else "**missed**"]
 
 
 def _paragraph(name: str, content: Mapping[str, Any]) -> str:
