@@ -22,7 +22,7 @@ from mamtra.backbone.causal_conv import causal_conv, last_inputs
 from mamtra.backbone.context import SequenceContext, StepContext
 from mamtra.backbone.elementwise import rms_norm, rotary, without_autocast
 from mamtra.backbone.sizes import BackboneSizes
-from mamtra.backbone.ssd import ssd
+from mamtra.backbone.ssd import ssd, update
 from mamtra.backbone.state import MambaState, recurrent_state
 
 DT_MIN, DT_MAX = 1e-3, 0.1  # tokens
@@ -186,11 +186,7 @@ class MambaMixer(nn.Module):
 
     def _step_one(self, x: Tensor, context: StepContext, state: MambaState) -> Tensor:
         """`_step_many` for one token, in few operations: their overhead is what decoding costs."""
-        sizes = self.sizes
-        rows, groups, e = x.shape[0], sizes.n_kv_heads, sizes.head_dim
-        dt_weight, dt_bias = self.dt_proj.weight.float(), self.dt_bias.float()
-        dt = F.softplus(F.linear(x.float(), dt_weight, dt_bias))
-        decay = dt.mul(self.a_log.float().exp()).neg_().exp_()
+        sizes, rows, e = self.sizes, x.shape[0], self.sizes.head_dim
         row = self.in_proj(x)
         # The convolution's outputs take the place of its inputs, so that one SiLU serves them and the gate.
         xbc = row[..., sizes.d_inner :]
@@ -204,21 +200,47 @@ class MambaMixer(nn.Module):
         if sizes.mamba_rope:
             bc = rotary(row[..., -sum(widths[2:]) :], context.cos, context.sin, e)
             b, c = bc.split(widths[2:], dim=-1)
-        v = v.view(rows, groups, 1, e)
-        # h_t = exp(dt A) h_{t-1} + dt B x^T; y_t = C^T h_t + D x_t
-        write = b.view(rows, groups, e, 1) * v  # (B, G, E, E)
-        scale = (rows, groups, -1, 1, 1)
-        ssm = state.ssm.float()  # itself in fp32
-        by_group = ssm.view(rows, groups, -1, e, e)
-        by_group.mul_(decay.view(scale)).addcmul_(write[:, :, None], dt.view(scale))
-        if ssm is not state.ssm:
-            state.ssm.copy_(ssm)
-        # The heads that read one state are the rows of one product.
-        readers = sizes.n_heads // sizes.n_states
-        y = torch.bmm(c.reshape(-1, readers, e), ssm.view(-1, e, e))  # (B * S, H / S, E)
-        skip = self.skip.float().view(groups, sizes.group, 1)
-        y = torch.addcmul(y.view(rows, groups, sizes.group, e), skip, v)
+        y = self._fused_update(x, v, b, c, state.ssm)
+        if y is None:
+            y = self._update(x, v, b, c, state.ssm)
         y = y.view(rows, 1, sizes.n_heads, e)
         gated = y.mul_(gate.view(y.shape))
         weight = self.norm_weight.view(sizes.n_heads, e)
         return self.out_proj(rms_norm(gated, weight, sizes.norm_eps, x.dtype).flatten(2))
+
+    def _fused_update(
+        self, x: Tensor, v: Tensor, b: Tensor, c: Tensor, state: Tensor
+    ) -> Tensor | None:
+        """`_update` by a kernel, or None where there is none: heads that share a state have none."""
+        sizes = self.sizes
+        if x.device.type != "cuda" or sizes.n_states != sizes.n_heads:
+            return None
+        raw_dt = F.linear(x[:, 0].float(), self.dt_proj.weight.float())
+        v, b, c = (part.view(x.shape[0], -1, sizes.head_dim) for part in (v, b, c))
+        a = -self.a_log.float().exp()
+        return update(state, v, raw_dt, self.dt_bias, a, b, c, self.skip)
+
+    def _update(self, x: Tensor, v: Tensor, b: Tensor, c: Tensor, state: Tensor) -> Tensor:
+        """x (B, 1, D), v and b (B, 1, G*E), c (B, 1, H*E), all but x fp32 -> y (B, G, H/G, E).
+
+        The state (B, S, E, E) moves in place.
+        """
+        sizes = self.sizes
+        rows, groups, e = x.shape[0], sizes.n_kv_heads, sizes.head_dim
+        dt_weight, dt_bias = self.dt_proj.weight.float(), self.dt_bias.float()
+        dt = F.softplus(F.linear(x.float(), dt_weight, dt_bias))
+        decay = dt.mul(self.a_log.float().exp()).neg_().exp_()
+        v = v.view(rows, groups, 1, e)
+        # h_t = exp(dt A) h_{t-1} + dt B x^T; y_t = C^T h_t + D x_t
+        write = b.view(rows, groups, e, 1) * v  # (B, G, E, E)
+        scale = (rows, groups, -1, 1, 1)
+        ssm = state.float()  # itself in fp32
+        by_group = ssm.view(rows, groups, -1, e, e)
+        by_group.mul_(decay.view(scale)).addcmul_(write[:, :, None], dt.view(scale))
+        if ssm is not state:
+            state.copy_(ssm)
+        # The heads that read one state are the rows of one product.
+        readers = sizes.n_heads // sizes.n_states
+        y = torch.bmm(c.reshape(-1, readers, e), ssm.view(-1, e, e))  # (B * S, H / S, E)
+        skip = self.skip.float().view(groups, sizes.group, 1)
+        return torch.addcmul(y.view(rows, groups, sizes.group, e), skip, v)

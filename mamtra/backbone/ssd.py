@@ -1,4 +1,5 @@
-"""The one public `ssd`: mamba_ssm's fused kernel on CUDA where it is installed, else PyTorch.
+"""The one public `ssd`, and `update` of one token: mamba_ssm's fused kernels on CUDA where they are installed,
+else PyTorch.
 
 Which of the two runs is part of a result: `backend` says it for manifests, with the reason, and the first CUDA
 tensor that goes without the kernel warns.
@@ -7,7 +8,7 @@ tensor that goes without the kernel warns.
 import warnings
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,15 +19,25 @@ from mamtra.backbone.ssd_reference import ssd_chunked
 PACKAGE = "mamba_ssm"
 
 
+class Kernels(NamedTuple):
+    """Of mamba_ssm."""
+
+    scan: Callable[..., Any]  # whole sequences
+    update: Callable[..., Tensor]  # one token
+
+
 @cache
-def _fused() -> tuple[Callable[..., Any] | None, str]:
-    """The kernel and an empty string, or None and why there is none."""
+def _fused() -> tuple[Kernels | None, str]:
+    """The kernels and an empty string, or None and why there are none."""
     try:
+        from mamba_ssm.ops.triton.selective_state_update import (  # type: ignore[import-not-found]
+            selective_state_update,
+        )
         from mamba_ssm.ops.triton.ssd_combined import (  # type: ignore[import-not-found]
             mamba_chunk_scan_combined,
         )
 
-        return mamba_chunk_scan_combined, ""
+        return Kernels(mamba_chunk_scan_combined, selective_state_update), ""
     except ModuleNotFoundError as error:
         if error.name == PACKAGE:
             return None, f"{PACKAGE} is not installed"
@@ -52,8 +63,18 @@ def backend(device: torch.device | str) -> str:
     "torch (<why>)"."""
     if torch.device(device).type != "cuda":
         return "torch"
-    kernel, reason = _fused()
-    return PACKAGE if kernel is not None else f"torch ({reason})"
+    kernels, reason = _fused()
+    return PACKAGE if kernels is not None else f"torch ({reason})"
+
+
+def _kernels_for(x: Tensor) -> Kernels | None:
+    """None on a CPU, and on a GPU without them after a warning."""
+    if x.device.type != "cuda":
+        return None
+    kernels, reason = _fused()
+    if kernels is None:
+        _warn(reason)
+    return kernels
 
 
 def ssd(
@@ -72,16 +93,12 @@ def ssd(
     Decays and states keep fp32 under autocast. ValueError for shapes that do not fit. Warns, once, when a CUDA
     tensor finds no fused kernel.
     """
-    kernel = None
-    if x.device.type == "cuda":
-        kernel, reason = _fused()
-        if kernel is None:
-            _warn(reason)
+    kernels = _kernels_for(x)
     with without_autocast(x):
-        if kernel is None:
+        if kernels is None:
             return ssd_chunked(x, dt, a, b, c, state, chunk)
         group = dt.shape[-1] // x.shape[2]
-        y, last = kernel(
+        y, last = kernels.scan(
             x.repeat_interleave(group, dim=2),
             dt.float(),
             a.float(),
@@ -92,3 +109,37 @@ def ssd(
             return_final_states=True,
         )
         return y, last.float().transpose(-1, -2)
+
+
+def update(
+    state: Tensor,
+    x: Tensor,
+    raw_dt: Tensor,
+    dt_bias: Tensor,
+    a: Tensor,
+    b: Tensor,
+    c: Tensor,
+    skip: Tensor,
+) -> Tensor | None:
+    """One token: h = exp(dt a) h + dt b x^T in place, y = h^T c + skip x, with dt = softplus(raw_dt + dt_bias).
+
+    state (B, H, N, P), x (B, G, P), raw_dt (B, H), dt_bias, a < 0 and skip (H,), b (B, G, N), c (B, H, N)
+    -> y (B, H, P) fp32. None, and nothing is done, where there is no kernel for it.
+    """
+    kernels = _kernels_for(x)
+    if kernels is None:
+        return None
+    rows, heads, n, p = state.shape
+    group = heads // x.shape[1]
+    # Numbers of a head, repeated without memory: by their strides the kernel knows that there is one for each.
+    return kernels.update(
+        state.transpose(-1, -2),
+        x.float().repeat_interleave(group, dim=1),
+        raw_dt.float()[:, :, None].expand(rows, heads, p),
+        a.float()[:, None, None].expand(heads, p, n),
+        b.float().repeat_interleave(group, dim=1),
+        c.float(),
+        D=skip.float()[:, None].expand(heads, p),
+        dt_bias=dt_bias.float()[:, None].expand(heads, p),
+        dt_softplus=True,
+    )

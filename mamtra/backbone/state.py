@@ -32,6 +32,14 @@ class AttentionState:
         """Bytes that a step moves when all slots are filled: each is read."""
         return self.num_bytes()
 
+    def tensors(self) -> list[Tensor]:
+        """All that it holds."""
+        return [self.keys, self.values]
+
+    def moving(self) -> list[Tensor]:
+        """What a step changes beyond the slot of its own position."""
+        return []
+
     def geometry(self) -> tuple[Any, ...]:
         """What states have to share for a row to fit from one into the other."""
         return AttentionState, self.keys.shape[1], self.keys.shape[3]
@@ -72,6 +80,14 @@ class MambaState:
     def step_bytes(self) -> int:
         """Bytes that a step moves: the state is read and written."""
         return 2 * self.num_bytes()
+
+    def tensors(self) -> list[Tensor]:
+        """All that it holds."""
+        return [self.conv, self.ssm]
+
+    def moving(self) -> list[Tensor]:
+        """What a step changes beyond the slot of its own position."""
+        return self.tensors()
 
     def geometry(self) -> tuple[Any, ...]:
         """What states have to share for a row to fit from one into the other."""
@@ -119,6 +135,7 @@ class DecodeState:
     n_rotated: int  # heads that a step rotates: those of the queries and of the keys
     layers: list[Any] = field(init=False)  # the live rows of `slots`
     offsets: Tensor = field(init=False)
+    graphs: dict[Any, Any] = field(init=False, default_factory=dict)  # of `mamtra.lm.graphs`
 
     def __post_init__(self) -> None:
         self.resize(len(self.lengths))
@@ -159,10 +176,23 @@ class DecodeState:
                 mask = mask.tril(longest)[None, None]
             cos, sin = over_heads(self.cos[span], self.sin[span], self.n_rotated)
             return StepContext(cos, sin, longest, None, used, mask)
+        return self._by_slot(new, used)
+
+    def static_context(self, room: int) -> StepContext:
+        """`step_context` of one more token, whose shapes and numbers do not depend on how long the rows are:
+        the first `room` cached positions are looked at, which must hold the new ones."""
+        return self._by_slot(1, room)
+
+    def _by_slot(self, new: int, used: int) -> StepContext:
+        device = self.offsets.device
         slots = self.offsets[:, None] + torch.arange(new, device=device)
         visible = torch.arange(used, device=device) <= slots[:, :, None]
         cos, sin = over_heads(self.cos[slots], self.sin[slots], self.n_rotated)
         return StepContext(cos, sin, None, slots, used, visible[:, None])
+
+    def tensors(self) -> list[Tensor]:
+        """All that the layers hold."""
+        return [tensor for layer in self.layers for tensor in layer.tensors()]
 
     def advance(self, new: int) -> None:
         """Move every row forward by `new` tokens."""

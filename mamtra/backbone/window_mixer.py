@@ -58,6 +58,14 @@ class WindowState:
         """Bytes that a step moves when all slots are filled: each is read."""
         return self.num_bytes()
 
+    def tensors(self) -> list[Tensor]:
+        """All that it holds."""
+        return [self.slots.keys, self.slots.values, self.slots.filled, self.slots.made]
+
+    def moving(self) -> list[Tensor]:
+        """What a step changes beyond the slot of its own position: its ring goes round."""
+        return self.tensors()
+
     def geometry(self) -> tuple[Any, ...]:
         """What states have to share for a row to fit from one into the other."""
         return WindowState, self.window, self.slots.keys.shape[1], self.slots.keys.shape[3]

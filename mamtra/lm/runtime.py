@@ -26,10 +26,11 @@ def can_compile(device: torch.device | str) -> bool:
 def runtime(device: torch.device | str, dtype: str, compiled: bool = False) -> dict[str, str]:
     """Device kind, dtype of weights and caches, how steps are computed and what `ssd` runs on: ready for
     JSON, and known before a model is loaded."""
+    kind = torch.device(device).type
     return {
-        "device": torch.device(device).type,
+        "device": kind,
         "dtype": f"{dtype} (emulated)" if emulated(device, dtype) else dtype,
-        "steps": "compiled" if compiled else "plain",
+        "steps": ("graph" if kind == "cuda" else "compiled") if compiled else "plain",
         "ssd": backend(device),
     }
 

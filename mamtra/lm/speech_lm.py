@@ -16,6 +16,7 @@ from mamtra.backbone.decoder import Decoder
 from mamtra.backbone.layer_plan import LayerPlan
 from mamtra.backbone.sizes import BackboneSizes
 from mamtra.backbone.state import DecodeState
+from mamtra.lm.graphs import graphed_step
 from mamtra.lm.progress import progress_features, sinusoids
 from mamtra.lm.runtime import can_compile
 from mamtra.lm.sequence import KIND_SPECIAL, KIND_SPEECH, KIND_TEXT, N_EXTRA, N_SPECIAL
@@ -67,6 +68,7 @@ class SpeechLM(nn.Module):
         self.text_vocab = text_vocab
         self.speech_vocab = speech_vocab
         self.dropout = dropout
+        self.graphed = False  # whether `step_speech` replays CUDA graphs
         self.text_embedding = _embedding(text_vocab, sizes.d_model)
         self.llm_embedding = _embedding(N_SPECIAL, sizes.d_model)
         self.speech_embedding = _embedding(speech_vocab + N_EXTRA, sizes.d_model)
@@ -206,6 +208,8 @@ class SpeechLM(nn.Module):
 
         `step` of `embed` in fewer operations: most of what decoding does.
         """
+        if self.graphed:
+            return graphed_step(self._step_speech, tokens, spoken, state)
         context = state.step_context(1)
         logits = self._step_speech(tokens, spoken, context, state.layers)
         state.advance(1)
@@ -221,11 +225,15 @@ class SpeechLM(nn.Module):
         return self.llm_decoder(self.backbone.step_layers(embeds[:, None], context, layers))[:, 0]
 
     def compile_steps(self) -> None:
-        """Compiles what `step_speech` computes (torch.compile, which needs a C++ compiler on a CPU).
+        """Makes one piece of what `step_speech` computes: a CUDA graph on a GPU (`mamtra.lm.graphs`), elsewhere
+        torch.compile, which needs a C++ compiler on a CPU.
 
-        The first steps wait for the compiler; the same tokens come out, up to rounding.
+        The first steps wait for it; the same tokens come out, up to rounding.
         Raises RuntimeError when there is no compiler.
         """
+        if self.device.type == "cuda":
+            self.graphed = True
+            return
         if not can_compile(self.device):
             raise RuntimeError("no C++ compiler is on the PATH (g++ or clang++): compiled=false")
         self._step_speech = torch.compile(self._step_speech)  # type: ignore[method-assign]

@@ -83,3 +83,16 @@ def test_batches_and_streams_say_what_a_cpu_says(model):
         moved, texts[0], prompts[0], torch.Generator(), target_length=3, **GREEDY
     )
     assert list(streamed) == said[0][0].tokens
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_graphs_say_what_plain_steps_say(model, dtype):
+    texts, prompts = [[3, 4, 5], [1], list(range(1, 15))], [[8, 9], [], [1] * 11]
+    model = model.to("cuda", dtype)
+    said = []
+    for graphed in (False, True):
+        model.graphed = graphed
+        generators = [torch.Generator().manual_seed(i) for i in range(3)]
+        rows = generate_batch(model, texts, prompts, generators, rows=2, **GREEDY)
+        said.append([row.tokens for row in rows])
+    assert said[0] == said[1]

@@ -150,8 +150,10 @@ def test_a_missing_or_broken_kernel_is_said(tmp_path, monkeypatch, fresh_import,
     if source is None:
         monkeypatch.setattr(sys, "meta_path", [Absent(), *sys.meta_path])
     else:
-        (tmp_path / "mamba_ssm/ops/triton").mkdir(parents=True)
-        (tmp_path / "mamba_ssm/ops/triton/ssd_combined.py").write_text(source)
+        folder = tmp_path / "mamba_ssm/ops/triton"
+        folder.mkdir(parents=True)
+        (folder / "ssd_combined.py").write_text(source)
+        (folder / "selective_state_update.py").write_text("def selective_state_update(): ...")
         monkeypatch.syspath_prepend(tmp_path)
     assert said in backend("cuda") and backend("cpu") == "torch"
     kernel, reason = ssd_module._fused()
@@ -161,6 +163,42 @@ def test_a_missing_or_broken_kernel_is_said(tmp_path, monkeypatch, fresh_import,
             for _ in range(2):
                 ssd_module._warn(reason)
         assert len(caught) == 1 and "--no-build-isolation" in str(caught[0].message)
+
+
+def as_the_kernel(state, x, dt, A, B, C, D, dt_bias, dt_softplus):
+    """What mamba_ssm's selective_state_update documents, with its names and shapes: state (B, H, P, N), x and
+    dt (B, H, P), A (H, P, N), B and C (B, G, N), D and dt_bias (H, P). Its fast form, one dt and one A for a
+    head, is chosen where their strides are 0."""
+    assert dt_softplus and {A.stride(-1), A.stride(-2), dt.stride(-1), dt_bias.stride(-1)} == {0}
+    assert dt.shape == x.shape == state.shape[:3] and B.shape == C.shape
+    heads = state.shape[1] // B.shape[1]
+    b, c = (part.repeat_interleave(heads, dim=1)[:, :, None] for part in (B, C))
+    dt = torch.nn.functional.softplus(dt + dt_bias)[..., None]
+    state.copy_(state * torch.exp(A * dt) + dt * b * x[..., None])
+    return (state * c).sum(-1) + D * x
+
+
+def test_one_token_by_the_kernel_is_the_sequential_definition(monkeypatch):
+    """With a stand-in that follows the kernel's documentation: a GPU is needed for the kernel itself."""
+    kernels = ssd_module.Kernels(as_the_kernel, as_the_kernel)
+    monkeypatch.setattr(ssd_module, "_kernels_for", lambda x: kernels)
+    x, dt, a, b, c, state = (t.detach() for t in inputs(1, torch.float64))
+    bias, skip = torch.randn(2, a.shape[0], dtype=torch.float64)
+    positive = torch.nn.functional.softplus(dt + bias)
+    y, last = ssd_sequential(x, positive, a, b, c, state)
+    group = c.shape[2] // x.shape[2]
+    y = y + skip[:, None] * x.repeat_interleave(group, dim=2)
+    moved = state.detach().float()
+    found = ssd_module.update(moved, x[:, 0], dt[:, 0], bias, a, b[:, 0], c[:, 0], skip)
+    assert found is not None and relative(found.double(), y[:, 0].detach()) <= 1e-5
+    assert relative(moved.double(), last.detach()) <= 1e-5
+
+
+def test_a_cpu_has_no_kernel_for_one_token():
+    x, dt, a, b, c, state = (t.detach() for t in inputs(1, torch.float32))
+    before = state.clone()
+    assert ssd_module.update(state, x[:, 0], dt[:, 0], a, a, b[:, 0], c[:, 0], a) is None
+    assert torch.equal(state, before)
 
 
 @pytest.mark.gpu
