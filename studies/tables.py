@@ -73,6 +73,7 @@ VALUES: Mapping[str, Callable[[Sources, str], str]] = {
     "mos": mini.mos_values,
     "efficiency": mini.efficiency_values,
     "open": open_mini.open_values,
+    "open_grid": open_grid.grid_values,
     "measured": measured.measured_values,
     "levels": measured.coverage_values,
     "mvc": mvc.counts,

@@ -41,8 +41,8 @@ def groups(study: Study) -> dict[Group, dict[int, str]]:
     return {one: dict(sorted(found[one].items())) for one in few}
 
 
-def grid_table(sources: Sources) -> str:
-    """WER of every seed, and paired differences to the continued teacher and to the window twin."""
+def _read(sources: Sources) -> tuple[Study, dict[Group, dict[int, str]], dict[int, str]]:
+    """The grid, its kinds of cells, and the works of the control."""
     study = sources.study("grid", SYSTEM)
     kinds = groups(study)
     control = next((works for one, works in kinds.items() if one[:2] == CONTROL), None)
@@ -50,24 +50,59 @@ def grid_table(sources: Sources) -> str:
         raise InputError(
             f"results/{SYSTEM}/grid: no cell {' '.join(CONTROL)}, the control of all others"
         )
+    return study, kinds, control
+
+
+def grid_table(sources: Sources) -> str:
+    """WER of every seed, and paired differences to the continued teacher and to the window twin."""
+    study, kinds, control = _read(sources)
     rows = []
     for one, works in kinds.items():
         ratio, placement, letter, words = one
         twin = None if letter in ("", W) else kinds.get((ratio, placement, W, words))
-        values = study.wers(works)
         rows.append(
             [
                 ratio.replace("to", ":"),
                 f"`{placement}`",
                 " ".join(filter(None, (NAMES[letter], f"`{words}`" if words else ""))),
-                ", ".join(percent(value, 1) for value in values),
-                percent(float(np.mean(values)), 1),
+                ", ".join(percent(value, 1) for value in study.wers(works)),
+                _mean(study, works),
                 "" if works is control else _gap(study, works, control),
                 _gap(study, works, twin) if twin else "",
             ]
         )
     headers = ["ratio", "placement", "other layers", "WER % by seed", "mean"]
     return markdown([*headers, "less the teacher continued", "less the window"], rows)
+
+
+def grid_values(sources: Sources, name: str) -> str:
+    """`<ratio>-<placement>-<letter>.<part>`, such as `1to11-oas-M.gap`, of cells without further overrides.
+
+    Parts: `mean` WER %, `gap` to the teacher continued, `window` to the window twin, `seeds`. Besides:
+    `continued` (WER %) and `utterances`.
+    """
+    study, kinds, control = _read(sources)
+    if name == "continued":
+        return _mean(study, control)
+    if name == "utterances":
+        return str(study.wer(next(iter(control.values()))).n)
+    cell, _, part = name.rpartition(".")
+    ratio, _, rest = cell.partition("-")
+    placement, _, letter = rest.rpartition("-")
+    works = kinds.get((ratio, placement, letter, ""))
+    base = {"gap": control, "window": kinds.get((ratio, placement, W, ""))}
+    if works is None or part not in ("mean", "seeds", *base) or base.get(part, works) is None:
+        raise InputError(
+            f"no value {name!r} of results/{SYSTEM}/grid: <ratio>-<placement>-<letter>.mean, .gap, .window or "
+            ".seeds of a finished cell, continued, utterances"
+        )
+    if part == "mean":
+        return _mean(study, works)
+    return str(len(works)) if part == "seeds" else _gap(study, works, base[part])  # type: ignore[arg-type]
+
+
+def _mean(study: Study, works: dict[int, str]) -> str:
+    return percent(float(np.mean(study.wers(works))), 1)
 
 
 def _gap(study: Study, works: dict[int, str], base: dict[int, str]) -> str:

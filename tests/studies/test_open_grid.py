@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from eval.store.files import InputError
-from studies.documents.open_grid import grid_table
+from studies.documents.open_grid import grid_table, grid_values
 from studies.documents.sources import Sources
 from studies.results import publish
 from tests.studies.test_results import WORDS, add_work
@@ -68,3 +68,20 @@ def test_a_plan_of_two_mixers_is_named(grid, tmp_path):
     pd.read_csv(path).replace({"plan": {"AW": "MW"}}).to_csv(path, index=False)
     with pytest.raises(InputError, match=r"AW-0: the plan MW has more than one kind"):
         grid_table(Sources(tmp_path))
+
+
+def test_values_of_sentences_are_those_of_the_table(grid, tmp_path):
+    publish(grid, tmp_path / "results/open/grid")
+    sources = Sources(tmp_path)
+    row = next(line for line in grid_table(sources).splitlines() if "Mamba-2" in line)
+    for part in ("mean", "gap", "window"):
+        assert f"| {grid_values(sources, f'1to1-oas-M.{part}')} |" in row
+    assert grid_values(sources, "1to1-oas-M.seeds") == "2"
+    assert grid_values(sources, "continued") == "10.0" and grid_values(sources, "utterances") == "3"
+
+
+@pytest.mark.parametrize("name", ["1to1-oas-G.mean", "1to1-oas-M.wer", "1to1", "1to5-oas-M.gap"])
+def test_an_unknown_value_is_named(grid, tmp_path, name):
+    publish(grid, tmp_path / "results/open/grid")
+    with pytest.raises(InputError, match=f"no value '{name}' of results/open/grid"):
+        grid_values(Sources(tmp_path), name)
