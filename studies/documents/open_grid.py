@@ -15,6 +15,7 @@ SYSTEM = "open"
 CONTROL = ("1to0", CONTINUED)
 A, W = LETTERS[ATTENTION], LETTERS[WINDOW]
 NAMES = {"": "none", LETTERS[MAMBA]: "Mamba-2", LETTERS[DELTANET]: "gated DeltaNet", W: "window"}
+STATES = {"shared": "state=shared", "bf16": "state_dtype=bf16"}
 PATHS = "paths="  # an override that every cell of the system has
 Group = tuple[
     str, str, str, str
@@ -78,8 +79,8 @@ def grid_table(sources: Sources) -> str:
 def grid_values(sources: Sources, name: str) -> str:
     """`<ratio>-<placement>-<letter>.<part>`, such as `1to11-oas-M.gap`, of cells without further overrides.
 
-    Parts: `mean` WER %, `gap` to the teacher continued, `window` to the window twin, `seeds`. Besides:
-    `continued` (WER %) and `utterances`.
+    Parts: `mean` WER %, `gap` to the teacher continued, `window` to the window twin, `seeds`, and `shared` and
+    `bf16`: what such a state has more than the full one. Besides: `continued` (WER %) and `utterances`.
     """
     study, kinds, control = _read(sources)
     if name == "continued":
@@ -91,10 +92,14 @@ def grid_values(sources: Sources, name: str) -> str:
     placement, _, letter = rest.rpartition("-")
     works = kinds.get((ratio, placement, letter, ""))
     base = {"gap": control, "window": kinds.get((ratio, placement, W, ""))}
+    if part in STATES and works is not None:
+        own = kinds.get((ratio, placement, letter, STATES[part]))
+        if own is not None:
+            return _gap(study, own, works)
     if works is None or part not in ("mean", "seeds", *base) or base.get(part, works) is None:
         raise InputError(
-            f"no value {name!r} of results/{SYSTEM}/grid: <ratio>-<placement>-<letter>.mean, .gap, .window or "
-            ".seeds of a finished cell, continued, utterances"
+            f"no value {name!r} of results/{SYSTEM}/grid: <ratio>-<placement>-<letter>.mean, .gap, .window, "
+            ".seeds, .shared or .bf16 of finished cells, continued, utterances"
         )
     if part == "mean":
         return _mean(study, works)

@@ -32,6 +32,7 @@ def grid(tmp_path):
     windows = ("mixer=window", "init=identity")
     put(folder, "AW-0", [1, 3, 1], "1to1", "oas", (A, W), 0, windows)
     put(folder, "AW-2", [1, 3, 1], "1to1", "oas", (A, W), 0, (*windows, "steps=0"))
+    put(folder, "AM-9", [1, 1, 0], "1to1", "oas", (A, M), 0, ("state=shared",))
     (folder / "grid.json").write_text('{"versions": ["abc"]}')
     return folder
 
@@ -40,7 +41,8 @@ def test_every_student_stands_beside_its_controls(grid, tmp_path):
     publish(grid, tmp_path / "results/open/grid")
     rows = [line.split(" | ") for line in grid_table(Sources(tmp_path)).splitlines()[2:]]
     found = {row[2]: row for row in rows}
-    assert list(found) == ["none", "Mamba-2", "window", "window `steps=0`"]
+    kinds = ["none", "Mamba-2", "Mamba-2 `state=shared`", "window", "window `steps=0`"]
+    assert list(found) == kinds
     n = sum(WORDS)
     rate = [f"{100 * errors / n:.1f}" for errors in (1, 2, 3, 4)]
     assert found["none"][:6] == ["| 1:0", "`continued`", "none", f"{rate[0]}, {rate[1]}"] + [
@@ -73,14 +75,19 @@ def test_a_plan_of_two_mixers_is_named(grid, tmp_path):
 def test_values_of_sentences_are_those_of_the_table(grid, tmp_path):
     publish(grid, tmp_path / "results/open/grid")
     sources = Sources(tmp_path)
-    row = next(line for line in grid_table(sources).splitlines() if "Mamba-2" in line)
+    row = next(line for line in grid_table(sources).splitlines() if "Mamba-2 |" in line)
     for part in ("mean", "gap", "window"):
         assert f"| {grid_values(sources, f'1to1-oas-M.{part}')} |" in row
     assert grid_values(sources, "1to1-oas-M.seeds") == "2"
+    assert grid_values(sources, "1to1-oas-M.shared").startswith(
+        f"{100 * (2 - 3) / sum(WORDS):+.1f} ["
+    )
     assert grid_values(sources, "continued") == "10.0" and grid_values(sources, "utterances") == "3"
 
 
-@pytest.mark.parametrize("name", ["1to1-oas-G.mean", "1to1-oas-M.wer", "1to1", "1to5-oas-M.gap"])
+@pytest.mark.parametrize(
+    "name", ["1to1-oas-G.mean", "1to1-oas-M.wer", "1to1-oas-M.bf16", "1to1", "1to5-oas-M.gap"]
+)
 def test_an_unknown_value_is_named(grid, tmp_path, name):
     publish(grid, tmp_path / "results/open/grid")
     with pytest.raises(InputError, match=f"no value '{name}' of results/open/grid"):
