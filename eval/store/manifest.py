@@ -44,10 +44,10 @@ def git_state(folder: Path = REPOSITORY) -> dict[str, Any]:
         return done.stdout.strip() if done.returncode == 0 else None
 
     changes = git("status", "--porcelain")
-    if changes is None:
-        return {"sha": git("rev-parse", "HEAD"), "dirty": None}
-    counted = [line for line in changes.splitlines() if not line.startswith("?? results/")]
-    return {"sha": git("rev-parse", "HEAD"), "dirty": bool(counted)}
+    dirty = None
+    if changes is not None:
+        dirty = any(not line.startswith("?? results/") for line in changes.splitlines())
+    return {"sha": git("rev-parse", "HEAD"), "dirty": dirty}
 
 
 def package_versions() -> dict[str, str | None]:

@@ -26,7 +26,7 @@ class AttentionState:
 
     def num_bytes(self) -> int:
         """Bytes held, independent of how many slots are filled."""
-        return self.keys.nbytes + self.values.nbytes
+        return sum(tensor.nbytes for tensor in self.tensors())
 
     def step_bytes(self) -> int:
         """Bytes that a step moves when all slots are filled: each is read."""
@@ -75,7 +75,7 @@ class MambaState:
 
     def num_bytes(self) -> int:
         """Bytes held."""
-        return self.conv.nbytes + self.ssm.nbytes
+        return sum(tensor.nbytes for tensor in self.tensors())
 
     def step_bytes(self) -> int:
         """Bytes that a step moves: the state is read and written."""

@@ -21,6 +21,7 @@ from studies.documents.sources import (
     by_work,
     difference,
     markdown,
+    mean_wer,
     percent,
     points,
     rate,
@@ -61,7 +62,7 @@ def headline_table(sources: Sources) -> str:
     ):
         works = [study.works(ratio, name) for ratio in RATIOS]
         seeds = {len(found) for found in works}
-        rows.append([label, str(max(seeds)), *(_mean(study, found) for found in works)])
+        rows.append([label, str(max(seeds)), *(mean_wer(study, found) for found in works)])
     gaps = [points(against(study, ratio, "kl", study, *TEACHER)) for ratio in RATIOS]
     rows.append(["`kl` less the teacher, points", str(_seeds(study, "kl")), *gaps])
     return markdown(["which layers stay attention", "seeds", *_ratios()], rows)
@@ -253,10 +254,6 @@ def paper_values(sources: Sources, name: str) -> str:
 
 def _ratios() -> list[str]:
     return [ratio.replace("to", ":") for ratio in RATIOS]
-
-
-def _mean(study: Study, works: dict[int, str]) -> str:
-    return percent(float(np.mean(study.wers(works))), 1)
 
 
 def _wers(study: Study, ratio: str, placement: str) -> str:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-import numpy as np
-
 from eval.store.files import InputError
 from mamtra.backbone.layer_plan import ATTENTION, DELTANET, LETTERS, MAMBA, WINDOW
-from studies.documents.sources import Row, Sources, Study, difference, markdown, percent, points
+from studies.documents.sources import (
+    Row,
+    Sources,
+    Study,
+    difference,
+    markdown,
+    mean_wer,
+    percent,
+    points,
+)
 from studies.grid_table import CONTINUED
 
 SYSTEM = "open"
@@ -67,7 +74,7 @@ def grid_table(sources: Sources) -> str:
                 f"`{placement}`",
                 " ".join(filter(None, (NAMES[letter], f"`{words}`" if words else ""))),
                 ", ".join(percent(value, 1) for value in study.wers(works)),
-                _mean(study, works),
+                mean_wer(study, works),
                 "" if works is control else _gap(study, works, control),
                 _gap(study, works, twin) if twin else "",
             ]
@@ -84,7 +91,7 @@ def grid_values(sources: Sources, name: str) -> str:
     """
     study, kinds, control = _read(sources)
     if name == "continued":
-        return _mean(study, control)
+        return mean_wer(study, control)
     if name == "utterances":
         return str(study.wer(next(iter(control.values()))).n)
     cell, _, part = name.rpartition(".")
@@ -102,12 +109,8 @@ def grid_values(sources: Sources, name: str) -> str:
             ".seeds, .shared or .bf16 of finished cells, continued, utterances"
         )
     if part == "mean":
-        return _mean(study, works)
+        return mean_wer(study, works)
     return str(len(works)) if part == "seeds" else _gap(study, works, base[part])  # type: ignore[arg-type]
-
-
-def _mean(study: Study, works: dict[int, str]) -> str:
-    return percent(float(np.mean(study.wers(works))), 1)
 
 
 def _gap(study: Study, works: dict[int, str], base: dict[int, str]) -> str:

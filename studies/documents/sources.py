@@ -170,6 +170,11 @@ def percent(value: float, digits: int = 2) -> str:
     return f"{100 * value:.{digits}f}"
 
 
+def mean_wer(study: Study, works: dict[int, str]) -> str:
+    """Mean corpus WER % over the seeds of a cell."""
+    return percent(float(np.mean(study.wers(works))), 1)
+
+
 def rate(interval: Interval, digits: int = 2) -> str:
     """ "6.88 [5.56, 8.30]"."""
     low, high = percent(interval.low, digits), percent(interval.high, digits)
