@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
+from lightning_modules.averaging import kept_of
 from lightning_modules.saving import CheckpointFiles, check_space, not_saved
 from lightning_modules.steps import ends_step
 from lightning_modules.stopping import Interrupted, StopRequest
@@ -84,7 +85,7 @@ class RunCheckpoint(Checkpoint):
         if value < self.best["value"]:
             self.best = {"value": value, "step": trainer.global_step}
             if trainer.is_global_zero:
-                pl_module.save_model(self.best_path, dict(self.best), "fp32")
+                kept_of(trainer, pl_module).save_model(self.best_path, dict(self.best), "fp32")
         self._save_if_asked(trainer)
 
     def _save_if_asked(self, trainer) -> None:

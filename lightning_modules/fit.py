@@ -16,6 +16,7 @@ import lightning
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.pytorch.callbacks import Callback
 
+from lightning_modules.averaging import kept_of
 from lightning_modules.base import TrainedModule, TrainingData
 from lightning_modules.checkpoints import KeptSteps, RunCheckpoint
 from lightning_modules.console import say
@@ -101,7 +102,7 @@ def fit(
         checkpoint = RunCheckpoint(run.best, *every, module.monitor)
         facts: dict[str, str] = {}
 
-        def save(path: Path, about: Mapping[str, Any]) -> None:
+        def save(path: Path, about: Mapping[str, Any], of: TrainedModule = module) -> None:
             """The model and where it comes from."""
             provenance = {
                 **identity,
@@ -110,7 +111,7 @@ def fit(
                 "software": software(),
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             }
-            module.save_model(path, provenance, settings.export_dtype)
+            of.save_model(path, provenance, settings.export_dtype)
 
         if steps == 0:
             if first:
@@ -118,7 +119,8 @@ def fit(
             return run.export
 
         def keep(step: int) -> None:
-            save(run.like_export(run.kept / kept[step]), {"weights": "last", "step": step})
+            path, about = run.like_export(run.kept / kept[step]), {"weights": "last", "step": step}
+            save(path, about, kept_of(trainer, module))
 
         guard = NonFiniteGuard(settings.nonfinite_limit, run.last, run.path / "nonfinite")
         memory = MemoryGuard(datamodule.budget_setting, datamodule.budget_unit)

@@ -157,7 +157,9 @@ class MVCModule(LanguageModelModule):
         noise = torch.randn(goal.shape, generator=generator, device="cpu").to(goal)
         t = draw(n)
         x = (1 - t[:, None, None]) * noise + t[:, None, None] * goal
-        told_of = (crop(found.prosody.mu), crop(shown), found.style, rows)
+        # The mean is learned from its own loss alone, the decoder around it: what an arm's conditioning learns
+        # does not depend on how good the decoder is.
+        told_of = (crop(found.prosody.mu).detach(), crop(shown), found.style.detach(), rows)
         return losses.squared_loss(self.model.decoder(x, t, *told_of), goal - noise, rows.valid)
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:

@@ -25,6 +25,7 @@ from mamtra.speech.mini_codec import MiniCodec, load_codec
 from mamtra.text.phonemes import SYMBOLS, PhonemeTokenizer
 
 N_STEPS = 5  # Euler steps of the decoder
+TEMPERATURE = 1.0  # of its noise
 REFERENCE_FRAMES = (
     300  # of the prompt's mel, for models that read it: three seconds, as in training
 )
@@ -102,18 +103,20 @@ class MVCSynthesizer:
         voices: Sequence[Voices],
         seeds: Sequence[int],
         n_steps: int = N_STEPS,
+        temperature: float = TEMPERATURE,
         pace: float = 1.0,
         split: bool = True,
     ) -> list[MVCSynthesis]:
         """Several texts at once, each in its voice and with its own noise, whatever its neighbours are.
 
-        n_steps: Euler steps of the decoder, 0 for its mean alone; pace: 2 speaks twice as fast; split: long
-        texts in pieces. Raises ValueError for a text that cannot be spoken.
+        n_steps: Euler steps of the decoder, 0 for its mean alone; temperature: of its noise; pace: 2 speaks
+        twice as fast; split: long texts in pieces. Raises ValueError for a text that cannot be spoken.
         """
         parts = [(row, ids) for row, text in enumerate(texts) for ids in self.pieces(text, split)]
         drawn = piece_seeds([row for row, _ in parts], seeds)
         rows = together([voices[row] for row, _ in parts])
-        made = self.model.speak([ids for _, ids in parts], rows, drawn, n_steps, pace=pace)
+        texts_ids = [ids for _, ids in parts]
+        made = self.model.speak(texts_ids, rows, drawn, n_steps, pace=pace, temperature=temperature)
         share = 1 / len(parts)
         found: list[list[MVCSynthesis]] = [[] for _ in texts]
         for (row, _), frames, durations in zip(parts, made.frames, made.durations, strict=True):

@@ -19,14 +19,20 @@ class MVCBatchSettings:
     joined: float
 
 
+# "decoder": the rest begins anew, as in an arm of the comparison; "conditioning": the decoder does; "all":
+# training goes on.
+START_PARTS = ("decoder", "conditioning", "all")
+
+
 @dataclass(frozen=True)
 class MVCSettings(TaskSettings):
-    """task=mvc."""
+    """task=mvc. `start`: a trained model to begin with; `start_parts`: what of it, of START_PARTS."""
 
     conditioning: str
     sizes: ArmSizes
     text: str
-    init: Path | None
+    start: Path | None
+    start_parts: str
     batch: MVCBatchSettings
     weights: LossWeights
     decoder: DecoderTraining

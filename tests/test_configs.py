@@ -57,6 +57,16 @@ def resolved(*overrides: str) -> dict:
     return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
 
 
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_a_value_of_the_name_of_a_group_is_that_groups(experiment):
+    """Else `init=<path>` on the command line asks for a configuration of that name, and fails."""
+    config = compose("train", overrides=[f"experiment={experiment}"], return_hydra_config=True)
+    chosen = {str(name).lstrip("/") for name in config.hydra.runtime.choices}
+    groups = {path.name for path in CONFIGS.iterdir() if path.is_dir()}
+    values = {str(key) for key, value in config.items() if not OmegaConf.is_config(value)}
+    assert not values & groups - chosen
+
+
 def test_the_groups_offer_exactly_what_the_code_knows():
     assert options("ratio") == sorted(ratio.replace(":", "to") for ratio in RATIOS)
     assert options("init") == sorted(INITS)

@@ -25,13 +25,18 @@ from mamtra.lm.runtime import runtime
 from mamtra.model_folder import format_of, model_sha256
 from mamtra.mvc.folder import FORMAT, read_mvc
 from mamtra.mvc.voice import Voices
-from mamtra.mvc_tts import N_STEPS, MVCSynthesizer
+from mamtra.mvc_tts import N_STEPS, TEMPERATURE, MVCSynthesizer
 from mamtra.systems import MINI, system_of
 from mamtra.text.phonemes import PhonemeTokenizer
 
 KIND = "mvc"
 NOT_MINE = ("lm", "tts.py")  # sources that its speech does not depend on
-OPTIONS: Mapping[str, Any] = {"n_steps": N_STEPS, "pace": 1.0, "split": True}
+OPTIONS: Mapping[str, Any] = {
+    "n_steps": N_STEPS,
+    "temperature": TEMPERATURE,
+    "pace": 1.0,
+    "split": True,
+}
 
 
 def is_mvc(folder: Path) -> bool:

@@ -61,7 +61,7 @@ def synthesize(
     if todo:
         if "runtime" in card:
             facts = runtime_text(card["runtime"])
-            console.print(f"{name}: language model on {facts}", markup=False, soft_wrap=True)
+            console.print(f"{name}: model on {facts}", markup=False, soft_wrap=True)
         voicer.load()
         with progress_bar(console) as bar:
             task = bar.add_task(f"{escape(name)}: synthesis", total=len(todo))

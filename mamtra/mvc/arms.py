@@ -135,6 +135,6 @@ def encoder(arm: Arm, role: Role, sizes: MVCSizes) -> Stack:
     for i in range(getattr(sizes, f"{role}_blocks")):
         injection = AdaLN(sizes) if arm.adaln else Concatenation(sizes, concatenation_width(sizes))
         first = i == 0 and role == "text"
-        lookahead = (sizes.lookahead or 0) if first else 0
+        lookahead = sizes.block_ahead if first else 0
         blocks.append(Block(injection, _mixer(kind, role, sizes, width, arm.gate, i), lookahead))
     return Stack(blocks)

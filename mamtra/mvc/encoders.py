@@ -11,33 +11,30 @@ from torch.nn import functional as F
 
 from mamtra.mvc.arms import Arm, encoder
 from mamtra.mvc.rows import Rows, unstack_frames
-from mamtra.mvc.sizes import N_STACKED, MVCSizes
-
-TAPS = 5
+from mamtra.mvc.sizes import N_CONVS, N_STACKED, TAPS, MVCSizes
 
 
 class TextEncoder(nn.Module):
     """Three convolutions of embedded text tokens, then the arm's blocks: (B, N) -> h_T (B, N, D).
 
-    With a bounded look-ahead the convolutions are causal: centred ones would see six tokens more.
+    With a bounded look-ahead the convolutions see as much of it as they can (`MVCSizes.conv_ahead`).
     """
 
     def __init__(self, arm: Arm, sizes: MVCSizes) -> None:
         super().__init__()
         d = sizes.d_model
         self.embedding = nn.Embedding(sizes.vocab, d)
-        self.convs = nn.ModuleList(nn.Conv1d(d, d, TAPS) for _ in range(3))
-        self.norms = nn.ModuleList(nn.LayerNorm(d) for _ in range(3))
-        back = TAPS - 1 if sizes.lookahead is not None else TAPS // 2
-        self.padding = (back, TAPS - 1 - back)
+        self.convs = nn.ModuleList(nn.Conv1d(d, d, TAPS) for _ in range(N_CONVS))
+        self.norms = nn.ModuleList(nn.LayerNorm(d) for _ in range(N_CONVS))
+        self.ahead = sizes.conv_ahead
         self.stack = encoder(arm, "text", sizes)
 
     def forward(self, ids: Tensor, style: Tensor, rows: Rows) -> Tensor:
         """ids (B, N), style (B, S) -> (B, N, D)."""
         x = self.embedding(ids)
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            masked = (x * rows.mask).transpose(1, 2)
-            x = x + F.silu(norm(conv(F.pad(masked, self.padding)).transpose(1, 2)))
+        for conv, norm, ahead in zip(self.convs, self.norms, self.ahead, strict=True):
+            masked = F.pad((x * rows.mask).transpose(1, 2), (TAPS - 1 - ahead, ahead))
+            x = x + F.silu(norm(conv(masked).transpose(1, 2)))
         return self.stack(x, style, rows)
 
 

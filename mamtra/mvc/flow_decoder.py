@@ -14,6 +14,7 @@ from mamtra.speech.codec import ConvBlock
 
 N_PROSODY = 6  # two of ln F0, two of voicing, two of energy
 TIME_WIDTH = 64
+RESIDUAL = 0.4  # standard deviation of normalised mels around their mean mu, about
 KERNEL = 5
 
 
@@ -25,7 +26,13 @@ def time_features(t: Tensor) -> Tensor:
 
 
 class FlowDecoder(nn.Module):
-    """Velocity (B, F, C) of x at time t. Convolutions alone: 6 blocks see 19 frames to either side."""
+    """Velocity (B, F, C) of x at time t. Convolutions alone: 6 blocks see 19 frames to either side.
+
+    The network adds to the flow that is right for mels that scatter by RESIDUAL around mu, each value alone:
+    v = mu + ((t r^2 - (1 - t)) / s^2) (x - t mu) + (r / s) network((x - t mu) / s, mu, ...) with
+    s^2 = (1 - t)^2 + (t r)^2. So it need not carry the noise from its input to its output, which takes up its
+    width, and starts as that flow: the preconditioning of denoisers (2206.00364, section 5) for this path.
+    """
 
     def __init__(self, sizes: MVCSizes) -> None:
         super().__init__()
@@ -40,6 +47,8 @@ class FlowDecoder(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
         self.outlet = nn.Linear(width, N_STACKED)
+        nn.init.zeros_(self.outlet.weight)
+        nn.init.zeros_(self.outlet.bias)
 
     def forward(
         self, x: Tensor, t: Tensor, mu: Tensor, prosody: Tensor, style: Tensor, rows: Rows
@@ -47,10 +56,14 @@ class FlowDecoder(nn.Module):
         """x, mu (B, F, C), t (B,) in 0..1, prosody (B, F, P), style (B, S) -> (B, F, C)."""
         told = torch.cat((self.time(time_features(t).to(style.dtype)), style), dim=-1)
         mask = rows.mask.to(x.dtype).transpose(1, 2)
-        y = self.inlet(torch.cat((x, mu, prosody), dim=-1)).transpose(1, 2) * mask
+        at = t.to(x.dtype)[:, None, None]
+        square = (1 - at).square() + (at * RESIDUAL).square()
+        away, spread = x - at * mu, square.sqrt()
+        y = self.inlet(torch.cat((away / spread, mu, prosody), dim=-1)).transpose(1, 2) * mask
         for block in self.blocks:
             y = block(y, mask, told)
-        return self.outlet(self.norm(y.transpose(1, 2)))
+        straight = mu + (at * RESIDUAL**2 - (1 - at)) / square * away
+        return straight + RESIDUAL / spread * self.outlet(self.norm(y.transpose(1, 2)))
 
     def sample(
         self, noise: Tensor, mu: Tensor, prosody: Tensor, style: Tensor, rows: Rows, n_steps: int

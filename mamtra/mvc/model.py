@@ -116,13 +116,18 @@ class MVC(nn.Module):
         n_steps: int,
         durations: Sequence[Tensor] | None = None,
         pace: float = 1.0,
+        temperature: float = 1.0,
     ) -> SpokenFrames:
         """Frames of each text's token ids in the voice of its row, with its own noise.
 
+        temperature: standard deviation of the noise that the decoder starts from (Grad-TTS, 2105.06337, section
+        3.4): below 1 it strays less from the mean.
         durations: of each text (N,) int64 10-ms frames, instead of those that the model predicts.
-        Raises ValueError for an empty text, durations of another number of tokens, and for a text that
-        would take more than LONGEST_S in one go.
+        Raises ValueError for an empty text, a temperature below 0, durations of another number of tokens, and
+        for a text that would take more than LONGEST_S in one go.
         """
+        if temperature < 0:
+            raise ValueError(f"temperature must not be negative, got {temperature}")
         if not texts or min(map(len, texts)) == 0:
             raise ValueError("a text without tokens cannot be spoken")
         started_s = time.perf_counter()
@@ -141,7 +146,7 @@ class MVC(nn.Module):
         u, place, rows = regulate(h, chosen)
         prosody = self.expression(u, place, style, rows, None)
         conditioned_s = time.perf_counter()
-        noise = _noise(rows, seeds).to(device)
+        noise = temperature * _noise(rows, seeds).to(device)
         parts = (prosody.mu, prosody.told(), style, rows)
         mel = unstack_frames(self.decoder.sample(noise, *parts, n_steps))
         voicing = torch.where(prosody.voicing > 0, SURE, -SURE)

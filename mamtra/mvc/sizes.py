@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from mamtra.backbone.sizes import BackboneSizes
 from mamtra.speech.features import N_MELS
 
+TAPS, N_CONVS = 5, 3  # of the convolutions before the text encoder's blocks
 N_STACKED = 2 * N_MELS  # two 10-ms mel frames are one of 20 ms
 
 
@@ -15,7 +16,8 @@ class ArmSizes:
     `n_heads`, `n_kv_heads` and `head_dim` are those of the Mamba-2 and attention mixers, `d_voice` the width
     of a speaker embedding, `d_style` that of what the layers are told of a voice. `reference`: where the voice
     comes from: an embedding ("ge2e"), a Mamba over the prompt's mel ("ref_mel"), or both.
-    `lookahead`: text tokens that may be seen ahead, None for all of them (bi-directional).
+    `lookahead`: text tokens that may be seen ahead, None for all of them (bi-directional): the text encoder's
+    convolutions have it first, since the next sounds say most, its first block the rest.
     """
 
     d_model: int
@@ -57,6 +59,22 @@ class MVCSizes(ArmSizes):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         _ = self.mixer
+
+    @property
+    def conv_ahead(self) -> tuple[int, ...]:
+        """Text tokens that each of the text encoder's convolutions sees ahead: half of its taps, while the
+        look-ahead has as many left."""
+        left = N_CONVS * (TAPS // 2) if self.lookahead is None else self.lookahead
+        found = []
+        for _ in range(N_CONVS):
+            found.append(min(TAPS // 2, left))
+            left -= found[-1]
+        return tuple(found)
+
+    @property
+    def block_ahead(self) -> int:
+        """What is left of a bounded look-ahead for the text encoder's first block."""
+        return 0 if self.lookahead is None else self.lookahead - sum(self.conv_ahead)
 
     @property
     def mixer(self) -> BackboneSizes:

@@ -2,7 +2,7 @@
 
 What is carried over is the state of the Mamba layers, the last inputs of the convolutions, and as many text
 tokens as the look-ahead has: as much after an hour as after a sentence. The frames' mean (mu), pitch, voicing
-and energy are exact; the flow decoder and the vocoder need frames behind them and are not streamed here.
+and energy are exact. `mamtra.mvc_stream` puts the flow decoder and the vocoder behind it.
 
 K new text tokens, J new frames at 50 Hz, D d_model.
 """
@@ -16,9 +16,10 @@ from torch.nn import functional as F
 from mamtra.backbone.state import MambaState
 from mamtra.mvc.arms import arm_of
 from mamtra.mvc.blocks import Block, Stack
-from mamtra.mvc.encoders import TAPS, Prosody
+from mamtra.mvc.encoders import Prosody
 from mamtra.mvc.model import MVC
 from mamtra.mvc.rows import regulate
+from mamtra.mvc.sizes import TAPS
 from mamtra.mvc.voice import Voices
 
 CAUSAL = {"mamba", "none"}
@@ -101,14 +102,14 @@ class ConditionStream:
             self.style = model.voice(voices)
         parts = (model.text.stack, model.rhythm.stack, model.expression.stack)
         self.text, self.rhythm, self.expression = map(StackStream, parts)
-        self.past: list[Tensor | None] = [None] * len(model.text.convs)
+        self.past: list[Tensor | None] = [None] * len(model.text.convs)  # their newest inputs
         self.spoken = 0  # 10-ms frames until now
 
     @torch.inference_mode()
     def push(self, ids: list[int], final: bool) -> Piece:
         """The next text tokens; `final`: there are no more of them."""
         x = self.model.text.embedding(torch.tensor([ids], dtype=torch.long))
-        h_text = self.text.push(self._convolved(x), self.style, final)
+        h_text = self.text.push(self._convolved(x, final), self.style, final)
         if not h_text.shape[1]:
             return Piece(torch.zeros(1, 0, dtype=torch.long), None)
         rhythm = self.model.rhythm
@@ -117,15 +118,24 @@ class ConditionStream:
         durations = self.model.frames_of(log_durations, self.pace)
         return Piece(durations, self._prosody(h_text + h_rhythm, durations, final))
 
-    def _convolved(self, x: Tensor) -> Tensor:
+    def _convolved(self, x: Tensor, final: bool) -> Tensor:
+        """x (1, K, D) -> (1, n, D): what a convolution says of a token comes as many later as it sees ahead."""
         text = self.model.text
-        for i, (conv, norm) in enumerate(zip(text.convs, text.norms, strict=True)):
-            past = self.past[i]
-            before = F.pad(x[:, :0], (0, 0, TAPS - 1, 0)) if past is None else past
+        for i, (conv, norm, ahead) in enumerate(
+            zip(text.convs, text.norms, text.ahead, strict=True)
+        ):
+            behind, past = TAPS - 1 - ahead, self.past[i]
+            before = F.pad(x[:, :0], (0, 0, behind, 0)) if past is None else past
             inputs = torch.cat((before, x), dim=1)
-            self.past[i] = inputs[:, inputs.shape[1] - (TAPS - 1) :]
-            if x.shape[1]:
-                x = x + F.silu(norm(conv(inputs.transpose(1, 2)).transpose(1, 2)))
+            if final:
+                inputs = F.pad(inputs, (0, 0, 0, ahead))
+            count = inputs.shape[1] - (TAPS - 1)
+            if count <= 0:
+                self.past[i], x = inputs, x[:, :0]
+                continue
+            self.past[i] = inputs[:, count:]
+            told = F.silu(norm(conv(inputs.transpose(1, 2)).transpose(1, 2)))
+            x = inputs[:, behind : behind + count] + told
         return x
 
     def _prosody(self, h: Tensor, durations: Tensor, final: bool) -> Prosody | None:

@@ -18,22 +18,40 @@ N_FFT = 512
 WINDOW = 512
 
 
-def pulse_train(f0_hz: torch.Tensor) -> torch.Tensor:
-    """(B, F) pitch to a (B, F * HOP) band-limited pulse train of unit RMS.
+def pitch_of(frames: torch.Tensor) -> torch.Tensor:
+    """Acoustic frames (B, F, N_ACOUSTIC) -> (B, F) pitch of the pulses in Hz, in unvoiced frames too."""
+    return (frames[..., N_MELS].float().exp() * F0_CENTRE_HZ).clamp(F0_MIN_HZ, F0_MAX_HZ)
 
-    The sum of all cosines k*phase below the Nyquist frequency in closed form (Dirichlet kernel):
-    sum_{k=1..N} cos(k p) = (sin((N + 1/2) p) / sin(p / 2) - 1) / 2.
-    """
-    f0 = nn.functional.interpolate(
+
+def per_sample(f0_hz: torch.Tensor) -> torch.Tensor:
+    """(B, F) pitch of frames -> (B, F * HOP) of samples, fp64: linear between the middles of frames."""
+    return nn.functional.interpolate(
         f0_hz.double().unsqueeze(1), scale_factor=float(HOP), mode="linear"
     ).squeeze(1)
-    phase = torch.cumsum(2 * torch.pi * f0 / SAMPLE_RATE_HZ, dim=-1) % (2 * torch.pi)
+
+
+def pulses(
+    f0: torch.Tensor, phase: torch.Tensor | float = 0.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, n) pitch of samples, fp64 -> (B, n) band-limited pulses of unit RMS, and their last phase (B, 1).
+
+    phase: that before the first sample, so that a train goes on where another ended. The sum of all cosines
+    k*phase below the Nyquist frequency in closed form (Dirichlet kernel):
+    sum_{k=1..N} cos(k p) = (sin((N + 1/2) p) / sin(p / 2) - 1) / 2.
+    """
+    turns = phase + torch.cumsum(2 * torch.pi * f0 / SAMPLE_RATE_HZ, dim=-1)
+    at = turns % (2 * torch.pi)
     harmonics = torch.floor(0.5 * SAMPLE_RATE_HZ / f0)
-    below = torch.sin(phase / 2)
+    below = torch.sin(at / 2)
     at_peak = below.abs() < 1e-6
-    ratio = torch.sin((harmonics + 0.5) * phase) / torch.where(at_peak, 1.0, below)
+    ratio = torch.sin((harmonics + 0.5) * at) / torch.where(at_peak, 1.0, below)
     total = torch.where(at_peak, harmonics, (ratio - 1) / 2)
-    return (total * (2 / harmonics).sqrt()).float()
+    return (total * (2 / harmonics).sqrt()).float(), at[:, -1:]
+
+
+def pulse_train(f0_hz: torch.Tensor) -> torch.Tensor:
+    """(B, F) pitch to a (B, F * HOP) band-limited pulse train of unit RMS."""
+    return pulses(per_sample(f0_hz))[0]
 
 
 class Vocoder(nn.Module):
@@ -53,9 +71,14 @@ class Vocoder(nn.Module):
 
     def forward(self, frames: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """noise (B, F * HOP) is white and of unit variance: passed in so that a seed fixes the waveform."""
+        return self.filtered(frames, pulse_train(pitch_of(frames)), noise)
+
+    def filtered(
+        self, frames: torch.Tensor, train: torch.Tensor, noise: torch.Tensor
+    ) -> torch.Tensor:
+        """The source, pulses `train` and noise (B, F * HOP) each, through the filters of frames."""
         batch, n_frames, _ = frames.shape
-        log_f0, voicing = frames[..., N_MELS], torch.sigmoid(frames[..., N_MELS + 1])
-        f0_hz = (log_f0.float().exp() * F0_CENTRE_HZ).clamp(F0_MIN_HZ, F0_MAX_HZ)
+        voicing = torch.sigmoid(frames[..., N_MELS + 1])
         x = torch.cat([frames[..., : N_MELS + 1], voicing.unsqueeze(-1)], dim=-1)
         mask = torch.ones(batch, 1, n_frames, dtype=frames.dtype, device=frames.device)
         x = self.inlet(x.transpose(1, 2))
@@ -64,10 +87,10 @@ class Vocoder(nn.Module):
         filters = self.outlet(self.norm(x.transpose(1, 2))).float().transpose(1, 2)
         gain, real, imaginary, hiss = filters.chunk(4, dim=1)  # (B, K, F) each
         turn = torch.complex(1 + real, imaginary)
-        pulses = self._stft(pulse_train(f0_hz))[..., :n_frames]
+        voices = self._stft(train)[..., :n_frames]
         hisses = self._stft(noise)[..., :n_frames]
         # exp of a bounded value: a loud outlier frame cannot blow the waveform up early in training.
-        voiced = (gain.clamp(-9, 4) - 3).exp() * turn * pulses
+        voiced = (gain.clamp(-9, 4) - 3).exp() * turn * voices
         unvoiced = (hiss.clamp(-9, 4) - 3).exp() * hisses
         spectrum = nn.functional.pad(voiced + unvoiced, (0, 1))
         return torch.istft(

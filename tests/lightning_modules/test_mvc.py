@@ -136,7 +136,7 @@ def test_steps_on_one_batch_lower_every_arms_loss(arm):
         total = module.total(module.terms(batch, torch.Generator().manual_seed(1)))
         total.backward()
         optimiser.step()
-        totals.append(float(total))
+        totals.append(total.item())
     assert totals[-1] < 0.85 * totals[0]
     assert all(p.grad is not None for p in module.model.parameters())
 

@@ -73,7 +73,8 @@ def test_it_speaks_every_item_the_same_alone_and_in_a_batch(world, tmp_path):
     np.testing.assert_allclose(alone[0].wave, both[1].wave, atol=2e-3)
     card = voicer.card()
     assert card["kind"] == card["arm"] == "mvc" and card["n_parameters"] > 0
-    assert voicer.recipe()["sampling"] == {"n_steps": 5, "pace": 1.0, "split": True}
+    sampling = {"n_steps": 5, "temperature": 1.0, "pace": 1.0, "split": True}
+    assert voicer.recipe()["sampling"] == sampling
 
 
 def test_seeds_and_options_change_the_recipe_and_the_prompt_the_inputs(world, tmp_path):

@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mamtra.mvc.arms import ARMS, STATE_SPACE_ONLY, arm_of, n_parameters
 from mamtra.mvc.blocks import AdaLN
-from mamtra.mvc.mixers import NOWHERE, BiMamba
+from mamtra.mvc.mixers import NOWHERE, BiLSTM, BiMamba
 from mamtra.mvc.model import build
 from mamtra.mvc.rows import Rows
 from mamtra.mvc.sizes import MVCSizes
@@ -106,6 +106,37 @@ def test_what_lies_behind_a_row_changes_nothing(make, voices, arm):
     assert torch.equal(a.log_durations[1, :2], b.log_durations[1, :2])
 
 
+def test_two_lstms_of_reversed_rows_are_a_bidirectional_one_of_packed_rows():
+    torch.manual_seed(0)
+    mixer, width = BiLSTM(MINI, 7), 7
+    packed = torch.nn.LSTM(MINI.d_model, width, batch_first=True, bidirectional=True)
+    theirs = dict(packed.named_parameters())
+    for suffix, layer in (("", mixer.ahead), ("_reverse", mixer.back)):
+        for name, parameter in layer.named_parameters():
+            theirs[name + suffix].data.copy_(parameter)
+    x = torch.randn(3, 9, MINI.d_model)
+    lengths = torch.tensor([9, 4, 1])
+    rows = Rows.of(lengths, 9)
+    into = [x.clone().requires_grad_() for _ in range(2)]
+    ours = mixer(into[0], rows) * rows.mask
+    y, _ = packed(
+        torch.nn.utils.rnn.pack_padded_sequence(
+            into[1], lengths, batch_first=True, enforce_sorted=False
+        )
+    )
+    y = torch.nn.utils.rnn.pad_packed_sequence(y, batch_first=True)[0]
+    wanted = mixer.out(y) * rows.mask
+    torch.testing.assert_close(ours, wanted, rtol=1e-4, atol=1e-5)
+    for output in (ours, wanted):
+        output.square().sum().backward(retain_graph=True)
+    torch.testing.assert_close(into[0].grad, into[1].grad, rtol=1e-4, atol=1e-4)
+    for suffix, layer in (("", mixer.ahead), ("_reverse", mixer.back)):
+        for name, parameter in layer.named_parameters():
+            torch.testing.assert_close(
+                parameter.grad, theirs[name + suffix].grad, rtol=1e-4, atol=1e-4
+            )
+
+
 def speaking_operations(model, voices) -> Operations:
     with Operations() as seen:
         model.speak([[1, 2, 3, 4, 5], [6, 7, 8]], Voices(voices.embedding[:2]), [0, 1], 2)
@@ -181,15 +212,15 @@ def test_adaln_starts_as_layer_norm(tiny):
     torch.testing.assert_close(AdaLN(tiny)(x, style), wanted)
 
 
-@pytest.mark.parametrize("lookahead", [0, 2])
+@pytest.mark.parametrize("lookahead", [0, 2, 8])
 def test_a_bounded_look_ahead_sees_no_further(make, tiny, voices, lookahead):
     model = make("mvc", replace(tiny, lookahead=lookahead))
-    ids = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8]])
-    lengths = torch.tensor([8])
+    ids = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1, 2]])
+    lengths = torch.tensor([12])
     with torch.no_grad():
         style = model.voice(Voices(voices.embedding[:1]))
         before, durations, _ = model.read(ids, lengths, style)
-        for changed in range(1, 8):
+        for changed in range(1, 12):
             other = ids.clone()
             other[0, changed] = 11
             after, moved, _ = model.read(other, lengths, style)
@@ -199,6 +230,19 @@ def test_a_bounded_look_ahead_sees_no_further(make, tiny, voices, lookahead):
                 assert torch.equal(durations[0, :first], moved[0, :first])
             if first >= 0:
                 assert not torch.allclose(before[0, first], after[0, first])
+
+
+def test_the_convolutions_have_the_look_ahead_first(tiny):
+    found = {n: replace(tiny, lookahead=n) for n in (None, 0, 1, 5, 6, 19)}
+    assert {n: s.conv_ahead for n, s in found.items()} == {
+        None: (2, 2, 2),
+        0: (0, 0, 0),
+        1: (1, 0, 0),
+        5: (2, 2, 1),
+        6: (2, 2, 2),
+        19: (2, 2, 2),
+    }
+    assert [s.block_ahead for s in found.values()] == [0, 0, 0, 0, 0, 13]
 
 
 def test_a_bounded_look_ahead_costs_no_parameters_and_is_mambas_alone(tiny):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mamtra.mvc.encoders import Prosody
-from mamtra.mvc.flow_decoder import FlowDecoder
+from mamtra.mvc.flow_decoder import RESIDUAL, FlowDecoder
 from mamtra.mvc.model import MVC, LeakyMVC
 from mamtra.mvc.rows import Rows
 from mamtra.mvc.sizes import N_STACKED
@@ -112,6 +112,7 @@ def test_euler_steps_are_exact_on_straight_lines(n_steps):
 def test_the_decoder_is_blind_to_padding_and_to_what_lies_beyond_its_field(tiny):
     torch.manual_seed(0)
     decoder = FlowDecoder(tiny).eval()
+    torch.nn.init.normal_(decoder.outlet.weight, std=0.2)  # 0 at the start
     x, style = torch.randn(2, 60, N_STACKED), torch.randn(2, tiny.d_style)
     prosody, t = torch.randn(2, 60, 6), torch.tensor([0.3, 0.7])
     rows = Rows.of(torch.tensor([60, 20]), 60)
@@ -126,6 +127,31 @@ def test_the_decoder_is_blind_to_padding_and_to_what_lies_beyond_its_field(tiny)
     )
     with pytest.raises(ValueError, match="n_steps"):
         decoder.sample(x, x, prosody, style, rows, -1)
+
+
+def test_the_flow_that_the_network_adds_to_makes_mels_that_scatter_around_mu(tiny):
+    torch.manual_seed(0)
+    decoder, n = FlowDecoder(tiny).eval(), 400
+    mu, noise = torch.randn(1, n, N_STACKED), torch.randn(1, n, N_STACKED)
+    style, rows = torch.randn(1, tiny.d_style), rows_of(n)
+    found = decoder.sample(noise, mu, torch.randn(1, n, 6), style, rows, 200)
+    # The exact map of a normal distribution to another; Euler steps come to it as they become short.
+    torch.testing.assert_close(found, mu + RESIDUAL * noise, rtol=0, atol=0.02)
+    still = decoder.sample(0 * noise, mu, torch.randn(1, n, 6), style, rows, 1)
+    torch.testing.assert_close(still, mu)
+
+
+def test_a_temperature_below_one_stays_nearer_to_the_mean(make, voices):
+    model, one = make("mvc"), Voices(voices.embedding[:1])
+
+    def said(n_steps, temperature):
+        return model.speak([[1, 2, 3, 4]], one, [3], n_steps, temperature=temperature).frames[0]
+
+    mean = said(0, 1.0)
+    gaps = [float((said(3, t) - mean).norm()) for t in (0.0, 0.5, 1.0)]
+    assert gaps[0] < gaps[1] < gaps[2]
+    with pytest.raises(ValueError, match="temperature must not be negative, got -1"):
+        said(3, -1)
 
 
 def rows_of(n: int) -> Rows:

@@ -27,7 +27,7 @@ def streamed(model, voices, cuts):
     return pieces
 
 
-@pytest.mark.parametrize("lookahead", [0, 2, 5])
+@pytest.mark.parametrize("lookahead", [0, 2, 5, 9])
 @pytest.mark.parametrize("cuts", [(), (1, 2, 3, 7), (5,), tuple(range(1, 14)), (4, 4, 13)])
 @torch.inference_mode()
 def test_pieces_are_the_whole(make, tiny, voices, lookahead, cuts):
