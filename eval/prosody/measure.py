@@ -9,17 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from eval.metrics.audio import read_audio
-from eval.metrics.prosody.compare import ProsodyScores, compare, protocol
+from eval.metrics.prosody.compare import ProsodyScores, Reading, compare, protocol, reading
 from eval.store.evaluations import Evaluated
 from eval.store.files import sha256_file, write_text
 from eval.testset import Item
 
 Row = dict[str, Any]
 MOST_WER = 0.5  # above it another text was read, and frames cannot be compared
+KEPT = 1000  # recordings of which a process remembers what was measured
+RECORDING = "recording"
 COLUMNS = tuple(field.name for field in fields(ProsodyScores) if field.name != "status")
 
 
@@ -33,17 +36,21 @@ def measure(
     items: Mapping[str, Item],
     tracker: str,
     watch: Callable[[Sequence[Any]], Iterable[Any]] = lambda rows: rows,
+    run: Callable[..., Iterable[Any]] = map,
 ) -> list[Row]:
     """Rows in list order: utterance, voice, status, COLUMNS. A row without values says why:
 
     no_recording, missing (no wav that can be read), not_read (WER above a half), silent, unvoiced (no pitch).
+    `run`: what maps a function over the rows to measure: `map`, or that of a pool of processes.
     """
     path, rules = file_of(system, tracker), protocol(tracker)
     known = _read(path, rules)
-    rows = []
-    for scored in watch(system.rows):
-        row = _measured(scored, system, items.get(scored["utterance"]), tracker, known)
-        rows.append(row)
+    rows = [_row(scored, system, items.get(scored["utterance"]), known) for scored in system.rows]
+    todo = [(i, row) for i, row in enumerate(rows) if "status" not in row]
+    sounds = [(system.wavs / f"{row['utterance']}.wav", row.pop(RECORDING)) for _, row in todo]
+    found = run(measured, *zip(*sounds, strict=True), [tracker] * len(todo)) if todo else ()
+    for (i, row), values in zip(watch(todo), found, strict=True):
+        rows[i] = row | values
     lines = [json.dumps({"protocol": rules}), *(json.dumps(row) for row in rows)]
     write_text(path, "\n".join(lines) + "\n")
     return rows
@@ -59,13 +66,10 @@ def _read(path: Path, rules: Mapping[str, Any]) -> dict[str, Row]:
     return {row["utterance"]: row for row in map(json.loads, lines)}
 
 
-def _measured(
-    scored: Mapping[str, Any],
-    system: Evaluated,
-    item: Item | None,
-    tracker: str,
-    known: Mapping[str, Row],
+def _row(
+    scored: Mapping[str, Any], system: Evaluated, item: Item | None, known: Mapping[str, Row]
 ) -> Row:
+    """A row that is known or has no values; else one without status, with the recording to measure against."""
     name = scored["utterance"]
     row: Row = {"utterance": name, "voice": scored["voice"], "sounds": None}
     recording = item.recording if item else None
@@ -80,14 +84,27 @@ def _measured(
     before = known.get(name)
     if before is not None and before["sounds"] == row["sounds"] and before["status"] != "not_read":
         return dict(before)
-    waves = [read_audio(one) for one in (path, recording)]
-    if any(audio.wave is None for audio in waves):
-        return row | {"status": "silent"}
+    return row | {RECORDING: recording}
+
+
+def measured(path: Path, recording: Path, tracker: str) -> Row:
+    """Status and values of one sound against its recording."""
     try:
-        values = asdict(compare(waves[0].wave, waves[1].wave, tracker))  # type: ignore[arg-type]
+        # The recording is the same for every system; finding its pitch takes half of the time.
+        values = asdict(compare(_reading(path, tracker), _recording(recording, tracker)))
     except ValueError:
-        return row | {"status": "silent"}
-    rounded = {
+        return {"status": "silent"}
+    return {
         key: round(value, 5) if isinstance(value, float) else value for key, value in values.items()
     }
-    return row | rounded
+
+
+def _reading(path: Path, tracker: str) -> Reading:
+    """Raises ValueError for silence and for what cannot be read."""
+    wave = read_audio(path).wave
+    if wave is None:
+        raise ValueError(f"{path} cannot be read")
+    return reading(wave, tracker)
+
+
+_recording = lru_cache(maxsize=KEPT)(_reading)

@@ -71,27 +71,39 @@ def warping(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.asarray(path)[::-1]
 
 
-def compare(wave: np.ndarray, reference: np.ndarray, tracker: str) -> ProsodyScores:
-    """Both (N,) at 16 kHz; `tracker`: a key of TRACKERS. Raises ValueError for silence."""
-    mine, true = levelled(wave), levelled(reference)
-    spectra = [log_mel(x) for x in (mine, true)]
-    cepstra = [mel_cepstra(x) for x in spectra]
-    path = warping(*cepstra)
-    powers = [frame_power(x) for x in (mine, true)]
-    gate = powers[1] > np.percentile(powers[1], 95) * 10 ** (-GATE_DB / 10)
+@dataclass(frozen=True)
+class Reading:
+    """What is compared of one waveform, trimmed and at one level: cepstra (T, C), power (T,), pitch (T,) in Hz
+    (0 where unvoiced), n_samples."""
+
+    cepstra: np.ndarray
+    power: np.ndarray
+    pitch: np.ndarray
+    n_samples: int
+
+
+def reading(wave: np.ndarray, tracker: str) -> Reading:
+    """(N,) at 16 kHz; `tracker`: a key of TRACKERS. Raises ValueError for silence."""
+    cut = levelled(wave)
+    return Reading(mel_cepstra(log_mel(cut)), frame_power(cut), TRACKERS[tracker](cut), len(cut))
+
+
+def compare(mine: Reading, true: Reading) -> ProsodyScores:
+    """A reading against its reference, by the same tracker."""
+    path = warping(mine.cepstra, true.cepstra)
+    gate = true.power > np.percentile(true.power, 95) * 10 ** (-GATE_DB / 10)
     pairs = path[gate[path[:, 1]]]
     a, b = pairs.T
-    levels = [10 * np.log10(np.maximum(p, 1e-12)) for p in powers]
+    levels = [10 * np.log10(np.maximum(x.power, 1e-12)) for x in (mine, true)]
     gap = (levels[0][a] - levels[0][a].mean()) - (levels[1][b] - levels[1][b].mean())
     scores = ProsodyScores(
         status="ok",
-        mcd_db=float(distortion_db(cepstra[0][a], cepstra[1][b]).mean()),
-        path_penalty=float(2 - (len(cepstra[0]) + len(cepstra[1])) / len(path)),
-        length_ratio=len(mine) / len(true),
+        mcd_db=float(distortion_db(mine.cepstra[a], true.cepstra[b]).mean()),
+        path_penalty=float(2 - (len(mine.cepstra) + len(true.cepstra)) / len(path)),
+        length_ratio=mine.n_samples / true.n_samples,
         energy_rmse_db=float(np.sqrt(np.square(gap).mean())),
     )
-    pitches = [TRACKERS[tracker](x) for x in (mine, true)]
-    return ProsodyScores(**(asdict(scores) | _pitch_scores(pitches[0][a], pitches[1][b])))
+    return ProsodyScores(**(asdict(scores) | _pitch_scores(mine.pitch[a], true.pitch[b])))
 
 
 def _pitch_scores(mine: np.ndarray, true: np.ndarray) -> dict[str, Any]:

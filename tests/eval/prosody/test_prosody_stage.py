@@ -1,5 +1,7 @@
 """stage=prosody on made-up evaluations: statuses, places between floor and ceiling, what is not done twice."""
 
+import csv
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +11,12 @@ import pytest
 import soundfile
 from rich.console import Console
 
+from data.workers import worker_processes
 from eval.analysis.statistics import Interval
 from eval.prosody import measure as measuring
 from eval.prosody.measure import file_of, measure
-from eval.prosody.stage import prosody
+from eval.prosody.pairs import pairings
+from eval.prosody.stage import _tables, prosody
 from eval.prosody.table import Line, agreement, line_of
 from eval.settings import Prosody, TestSetSettings
 from eval.store.evaluations import Evaluated
@@ -73,6 +77,44 @@ def test_what_is_measured_is_kept_until_a_sound_or_the_protocol_changes(system, 
     assert len(asked) == 3
 
 
+def test_processes_measure_what_one_does(system, items):
+    alone = measure(system, items, "nccf")
+    file_of(system, "nccf").unlink()
+    with worker_processes(2) as pool:
+        assert measure(system, items, "nccf", run=pool.map) == alone
+
+
+def seeded(name: str, seed: int) -> Evaluated:
+    return Evaluated(name, seed, Path(), {"kind": "mvc"}, {}, {}, "list", ())
+
+
+def valued(*values: float | None) -> list[dict]:
+    return [
+        {"utterance": f"u{i}", "voice": f"v{i}", "status": "ok", "mcd_db": value}
+        for i, value in enumerate(values)
+    ]
+
+
+def test_systems_are_paired_by_utterance_over_the_seeds_that_both_have():
+    systems = [
+        seeded("conv", 0),
+        seeded("conv", 1),
+        seeded("mvc", 0),
+        seeded("mvc", 1),
+        seeded("x", 5),
+    ]
+    rows = [valued(1, 2, 3, 4), valued(2, 3, 4, 5), valued(2, 3, 4.5, None), valued(3, 4, 5, 6)]
+    [found] = pairings(systems, [*rows, valued(9, 9, 9, 9)], "conv")
+    assert (found.system, found.measure) == ("mvc", "mcd_db")
+    gap = found.difference
+    # The fourth utterance has no value in one seed; x shares no seed with the baseline.
+    assert (gap.n, gap.seeds) == (3, 2) and gap.point == pytest.approx((3 + 0.5 + 3) / 6)
+    assert gap.base == pytest.approx(2.5) and gap.p_holm == gap.p
+    alone = pairings([systems[0], *systems[2:4]], [rows[0], *rows[2:]], "conv")
+    assert alone[0].difference.seeds == 2
+    assert alone[0].difference.point == pytest.approx((1 + 1 + 1.5 + 2 + 2 + 2) / 6)
+
+
 def rows_of(value: float) -> list[dict]:
     return [{"voice": v, "status": "ok", "mcd_db": value, "f0_rmse_cents": value} for v in "abc"]
 
@@ -105,7 +147,9 @@ def settings(tmp_path, **changes) -> Prosody:
         results=tmp_path / "evaluation",
         floor=None,
         ceiling=None,
+        baseline=None,
         trackers=["nccf"],
+        workers=1,
     )
     return replace(given, **changes)
 
@@ -115,6 +159,7 @@ def settings(tmp_path, **changes) -> Prosody:
     [
         ({"trackers": ["crepe"]}, "trackers=crepe: valid are pyin, nccf"),
         ({"trackers": []}, "at least one"),
+        ({"workers": 0}, "workers=0: at least 1"),
         ({}, "no evaluation of"),
     ],
 )
@@ -132,6 +177,37 @@ def test_the_stage_writes_its_table_and_refuses_a_floor_that_is_none(
     monkeypatch.setattr("eval.prosody.stage.read_meta", lambda path: tuple(items.values()))
     with pytest.raises(InputError, match="floor=takes: no such system; there are mvc"):
         prosody(settings(tmp_path, floor="takes"), QUIET)
+    with pytest.raises(InputError, match="baseline=takes: no such system; there are mvc"):
+        prosody(settings(tmp_path, baseline="takes"), QUIET)
     assert prosody(settings(tmp_path), QUIET) == 0
     lines = (tmp_path / "evaluation" / "prosody.csv").read_text().splitlines()
     assert lines[0].startswith("tracker,system,measure,mean") and "nccf,mvc,mcd_db" in lines[1]
+
+
+def test_the_printed_table_keeps_its_numbers_whole_at_any_width():
+    value = Interval(-123.4, -234.5, 98.7, 3, 3)
+    names = [f"system-{letter}" for letter in "abcdef"]
+    lines = [Line(name, {"mcd_db": value}, {"mcd_db": 0.5}, {"ok": 2, "loop": 1}) for name in names]
+    for width in (60, 80, 400):
+        console = Console(width=width, record=True, file=io.StringIO())
+        tables = list(_tables("nccf", lines, width))
+        for table in tables:
+            console.print(table)
+        printed = console.export_text()
+        assert len(tables) == (1 if width == 400 else 6 if width == 60 else 3)
+        assert printed.count("-123 [-234, 98.7] @0.50") == 6 and printed.count("1 loop") == 6
+        assert all(name in printed for name in names)
+
+
+def test_a_baseline_makes_a_table_of_differences(system, items, tmp_path, monkeypatch):
+    other = replace(system, name="conv", folder=tmp_path / "evaluation" / "conv")
+    tone(other.wavs / "a.wav", 100)
+    monkeypatch.setattr("eval.prosody.stage.find_evaluations", lambda folder: [system, other])
+    monkeypatch.setattr("eval.prosody.stage.sha256_file", lambda path: "list")
+    monkeypatch.setattr("eval.prosody.stage.read_meta", lambda path: tuple(items.values()))
+    assert prosody(settings(tmp_path, baseline="conv"), QUIET) == 0
+    rows = list(csv.DictReader((tmp_path / "evaluation" / "prosody_compare.csv").open()))
+    cents = next(row for row in rows if row["measure"] == "f0_rmse_cents")
+    assert (cents["system"], cents["baseline"], cents["utterances"]) == ("mvc", "conv", "1")
+    wanted = 1200 * (np.log2(126 / 120) - np.log2(126 / 100))
+    assert float(cents["difference"]) == pytest.approx(wanted, abs=6)
