@@ -2,6 +2,7 @@
 
 Weights decide nothing about cost, so an arm can be named without a model. Every point is a process of its own,
 whose peak memory is its own too; arms take turns, so that a slow minute of the machine meets all of them.
+Ratios and crossover lengths are of one turn, and are printed as their median with the lowest and the highest.
 
 N text tokens, F frames at 50 Hz (three a token, as English has).
 """
@@ -38,10 +39,11 @@ FRAMES_PER_TOKEN = 6  # of 10 ms
 
 @dataclass(frozen=True)
 class Point:
-    """One arm at one length: medians of seconds, floating-point operations of conditioning (a multiplication
-    and an addition are two), and how far the process's memory rose above its start."""
+    """One arm at one length in one turn: medians of seconds, floating-point operations of conditioning (a
+    multiplication and an addition are two), and how far the process's memory rose above its start."""
 
     system: str
+    turn: int
     n_tokens: int
     condition_s: float
     decode_s: float | None
@@ -63,10 +65,12 @@ def encoder_cost(s: EncoderCost, console: Console) -> int:
         raise InputError(f"baseline={s.baseline}: no such system; there are {', '.join(systems)}")
     if not s.lengths or min(s.lengths) < 1:
         raise InputError(f"lengths={s.lengths}: numbers of text tokens, at least one")
-    turns = [(name, n) for n in s.lengths for name in systems]
+    if s.turns < 1:
+        raise InputError(f"turns={s.turns}: at least one")
+    order = [(n, turn, name) for n in s.lengths for turn in range(s.turns) for name in systems]
     points = [
-        _in_process(s, name, systems[name], n)
-        for name, n in track(turns, "conditioning", console=console)
+        _in_process(s, name, systems[name], n, turn)
+        for n, turn, name in track(order, "conditioning", console=console)
     ]
     console.print(_table(points))
     if s.baseline is not None:
@@ -99,11 +103,14 @@ def described(s: EncoderCost) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _in_process(s: EncoderCost, name: str, system: Mapping[str, Any], n_tokens: int) -> Point:
+def _in_process(
+    s: EncoderCost, name: str, system: Mapping[str, Any], n_tokens: int, turn: int
+) -> Point:
     codec = str(s.system.codec) if s.vocode and n_tokens <= s.decode_up_to else None
     task = {
         **system,
         "system": name,
+        "turn": turn,
         "n_tokens": n_tokens,
         "rounds": s.rounds,
         "threads": s.threads,
@@ -119,8 +126,9 @@ def _in_process(s: EncoderCost, name: str, system: Mapping[str, Any], n_tokens: 
 
 
 def crossover(points: Sequence[Point], system: str, baseline: str) -> float | None:
-    """Text tokens from which on `system` conditions faster than `baseline`, between measured lengths by the
-    logarithms of both; 0 where it always does, None where it does not at the longest."""
+    """Text tokens from which on `system` conditions faster than `baseline` in points of one turn, between
+    measured lengths by the logarithms of both; 0 where it always does, None where it does not at the
+    longest."""
     mine, base = (
         {p.n_tokens: p.condition_s for p in points if p.system == name}
         for name in (system, baseline)
@@ -138,28 +146,42 @@ def crossover(points: Sequence[Point], system: str, baseline: str) -> float | No
     return float(np.exp(first + share * (second - first)))
 
 
+def crossovers(points: Sequence[Point], system: str, baseline: str) -> list[float]:
+    """Of every turn, lowest first; infinite where `system` is not faster at the longest text."""
+    turns = sorted({p.turn for p in points})
+    each = [crossover([p for p in points if p.turn == t], system, baseline) for t in turns]
+    return sorted(float("inf") if found is None else found for found in each)
+
+
 def _crossover_text(points: Sequence[Point], system: str, baseline: str) -> str:
-    found = crossover(points, system, baseline)
-    if found is None:
+    each = crossovers(points, system, baseline)
+    found = median(each)
+    if found == float("inf"):
         return f"{system} is not faster than {baseline} at the longest text"
     if found == 0:
         return f"{system} is faster than {baseline} at every length"
-    return f"{system} is faster than {baseline} from about {found:.0f} text tokens on"
+    ends = f"{each[0]:.0f} to {each[-1]:.0f} in {len(each)} turns"
+    return f"{system} is faster than {baseline} from about {found:.0f} text tokens on ({ends})"
 
 
 def _table(points: Sequence[Point]) -> Table:
-    table = Table(title="cost of conditioning")
+    table = Table(title="cost of conditioning, medians over turns")
     headers = ("system", "tokens", "speech s", "condition ms", "decode ms", "vocode ms")
     for header in (*headers, "conditioning share", "GFLOP", "peak MB", "parameters"):
         table.add_column(header, justify="left" if header == "system" else "right")
-    for p in points:
-        parts = [p.condition_s, p.decode_s, p.vocode_s]
-        known = [part for part in parts if part is not None]
-        share = f"{p.condition_s / sum(known):.1%}" if len(known) == len(parts) else "–"
-        times = ["–" if part is None else f"{1000 * part:.1f}" for part in parts]
+    for name, n in dict.fromkeys((p.system, p.n_tokens) for p in points):
+        own = [p for p in points if (p.system, p.n_tokens) == (name, n)]
+        parts = [[p.condition_s for p in own], [p.decode_s for p in own], [p.vocode_s for p in own]]
+        times = [
+            None if None in part else median(s for s in part if s is not None) for part in parts
+        ]
+        known = [time for time in times if time is not None]
+        share = f"{known[0] / sum(known):.1%}" if len(known) == len(times) else "–"
+        peak = median(p.peak_bytes for p in own)
         table.add_row(
-            *(p.system, str(p.n_tokens), f"{p.speech_s:.1f}", *times, share),
-            *(f"{p.flops / 1e9:.2f}", f"{p.peak_bytes / 1e6:.0f}", f"{p.parameters:,}"),
+            *(name, str(n), f"{own[0].speech_s:.1f}"),
+            *("–" if time is None else f"{1000 * time:.1f}" for time in times),
+            *(share, f"{own[0].flops / 1e9:.2f}", f"{peak / 1e6:.0f}", f"{own[0].parameters:,}"),
         )
     return table
 

@@ -72,6 +72,7 @@ def point(task: Mapping[str, Any]) -> Point:
     parameters = sum(n_parameters(part) for part in model.conditioning())
     return Point(
         system=task["system"],
+        turn=task["turn"],
         n_tokens=task["n_tokens"],
         condition_s=condition_s,
         decode_s=decode_s,

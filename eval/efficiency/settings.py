@@ -63,6 +63,7 @@ class EncoderCost(Common):
     n_steps: int
     vocode: bool
     rounds: int
+    turns: int
     out: Path
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 from rich.console import Console
 
-from eval.efficiency.encoder_cost import Point, crossover, described, encoder_cost
+from eval.efficiency.encoder_cost import Point, crossover, crossovers, described, encoder_cost
 from eval.efficiency.encoder_point import point
 from eval.efficiency.settings import ArmSizes, EncoderCost
 from eval.settings import SystemSettings
@@ -32,12 +32,13 @@ def settings(tmp_path) -> EncoderCost:
         n_steps=2,
         vocode=False,
         rounds=1,
+        turns=2,
         out=tmp_path / "cost",
     )
 
 
-def at(system: str, **seconds: float) -> list[Point]:
-    return [Point(system, int(n[1:]), s, None, None, 0, 0, 0) for n, s in seconds.items()]
+def at(system: str, turn: int = 0, **seconds: float) -> list[Point]:
+    return [Point(system, turn, int(n[1:]), s, None, None, 0, 0, 0) for n, s in seconds.items()]
 
 
 def test_crossovers_lie_between_lengths_on_logarithms():
@@ -51,6 +52,16 @@ def test_crossovers_lie_between_lengths_on_logarithms():
     assert crossover(base + mine, "mvc", "attention") == pytest.approx(100_000**0.5)
 
 
+def test_crossovers_are_those_of_single_turns():
+    # A machine that was half as fast in the second turn moves nothing.
+    base = at("attention", n10=1.0, n100=10.0) + at("attention", 1, n10=2.0, n100=20.0)
+    mine = at("mvc", n10=2.0, n100=5.0) + at("mvc", 1, n10=4.0, n100=10.0)
+    found = crossovers(base + mine, "mvc", "attention")
+    assert found == pytest.approx([1000**0.5, 1000**0.5])
+    slow = at("mvc", n10=2.0, n100=5.0) + at("mvc", 1, n10=4.0, n100=21.0)
+    assert crossovers(base + slow, "mvc", "attention")[1] == float("inf")
+
+
 def test_what_is_no_arm_is_named_with_those_that_are(settings):
     with pytest.raises(InputError, match=r"neither a folder .*arms: mvc, gated"):
         described(replace(settings, models=["rnn"]))
@@ -62,12 +73,15 @@ def test_what_is_no_arm_is_named_with_those_that_are(settings):
         encoder_cost(replace(settings, baseline="conv"), QUIET)
     with pytest.raises(InputError, match="at least one"):
         encoder_cost(replace(settings, lengths=[]), QUIET)
+    with pytest.raises(InputError, match="turns=0: at least one"):
+        encoder_cost(replace(settings, turns=0), QUIET)
 
 
 def test_a_point_counts_what_grows_with_the_text(settings):
     task = {
         **described(settings)["mvc"],
         "system": "mvc",
+        "turn": 0,
         "rounds": 1,
         "threads": 1,
         "codec": None,
@@ -82,7 +96,7 @@ def test_a_point_counts_what_grows_with_the_text(settings):
 def test_the_stage_measures_every_arm_at_every_length(settings):
     assert encoder_cost(settings, QUIET) == 0
     rows = list(csv.DictReader((settings.out / "encoder_cost.csv").open()))
-    assert [(row["system"], row["n_tokens"]) for row in rows] == [
-        (name, n) for n in ("8", "40") for name in ("mvc", "attention")
+    assert [(row["system"], row["turn"], row["n_tokens"]) for row in rows] == [
+        (name, turn, n) for n in ("8", "40") for turn in "01" for name in ("mvc", "attention")
     ]
     assert rows[0]["decode_s"] and not rows[-1]["decode_s"]
