@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from torch import nn
 
 from data.mvc_batches import MVCDataModule
 from lightning_modules.base import TrainedModule
@@ -24,25 +25,42 @@ from mamtra.mvc.model import MVC, build
 from mamtra.mvc.sizes import MVCSizes
 from mamtra.systems import load_text
 from settings import SettingsError
-from settings.mvc import AlignerSettings, MVCCellSettings, MVCSettings
+from settings.mvc import START_PARTS, AlignerSettings, MVCCellSettings, MVCSettings
 
 EXPORT, ALIGNER = "mvc", "aligner"
 
 
 def model_of(s: MVCSettings) -> MVC:
-    """The model of an arm, its decoder that of `init` where one is named.
+    """The model of an arm, its decoder or all of it that of `start` where one is named.
 
-    Raises ValueError for an arm that is none and for a decoder of other sizes.
+    Raises ValueError for an arm that is none, SettingsError for a `start` of another arm or other sizes.
     """
     vocab = load_text(s.text, s.paths.cosyvoice2).vocab_size
     model = build(MVCSizes(vocab=vocab, **asdict(s.sizes)), s.conditioning)
-    if s.init is not None:
-        donor = load_mvc(s.init)
-        try:
-            model.decoder.load_state_dict(donor.decoder.state_dict())
-        except RuntimeError as error:
-            raise SettingsError(f"init={s.init}: its decoder has other sizes ({error})") from error
+    if s.start_parts not in START_PARTS:
+        raise SettingsError(f"start_parts={s.start_parts}: valid are {', '.join(START_PARTS)}")
+    if s.start is None:
+        return model
+    given = load_mvc(s.start)
+    if s.start_parts != "decoder" and given.arm != s.conditioning:
+        raise SettingsError(
+            f"start={s.start} is of conditioning={given.arm}, not {s.conditioning}: start_parts=decoder "
+            "takes its decoder alone"
+        )
+    try:
+        for mine, theirs in zip(
+            _parts(model, s.start_parts), _parts(given, s.start_parts), strict=True
+        ):
+            mine.load_state_dict(theirs.state_dict())
+    except RuntimeError as error:
+        raise SettingsError(f"start={s.start}: it has other sizes ({error})") from error
     return model
+
+
+def _parts(model: MVC, which: str) -> list[nn.Module]:
+    """Those that a key of START_PARTS names."""
+    conditioning = [] if which == "decoder" else model.conditioning()
+    return conditioning if which == "conditioning" else [*conditioning, model.decoder]
 
 
 def train_mvc(s: MVCSettings, own: Mapping[str, Any]) -> None:
@@ -50,9 +68,9 @@ def train_mvc(s: MVCSettings, own: Mapping[str, Any]) -> None:
     arm_of(s.conditioning)
     if s.text != "phonemes":
         raise SettingsError(f"text={s.text}: durations are of phonemes; text=phonemes")
-    if s.decoder.frozen_steps and s.init is None:
+    if s.decoder.frozen_steps and s.start is None:
         raise SettingsError(
-            "decoder.frozen_steps without init=<model>: a decoder as it was drawn would stay so"
+            "decoder.frozen_steps without start=<model>: a decoder as it was drawn would stay so"
         )
 
     def made() -> tuple[MVCModule, MVCDataModule]:
@@ -66,8 +84,8 @@ def train_mvc(s: MVCSettings, own: Mapping[str, Any]) -> None:
         "corpus": s.paths.corpus / "manifest.csv",
         "durations": s.paths.durations,
     }
-    if s.init is not None:
-        inputs["init"] = s.init
+    if s.start is not None:
+        inputs["start"] = s.start
     _train(s, own, EXPORT, inputs, made)
 
 

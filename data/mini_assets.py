@@ -8,12 +8,8 @@ recordings of the first test items are stored as FLAC, so they are the corpus's 
 (`screen.json`, and `voices.json` of an open corpus) goes along: another build need not hear it again.
 """
 
-import hashlib
-import json
-import os
 import shutil
 from collections.abc import Iterable
-from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +20,7 @@ from data.corpus.open_build import SCREENED
 from data.corpus.reading_lists import write_lists
 from data.corpus.test_list import test_items, write_meta
 from data.corpus.voices import SAMPLE_RATE_HZ
+from data.shipping import begin, ship
 
 RECORDINGS = 40
 MAX_BYTES = 31_000_000  # of one system; the two that ship stay below 60 MB
@@ -66,9 +63,7 @@ def gather(
     corpus: Path, codec: Path, out: Path, tokens: Path | None = None, teacher: Path | None = None
 ) -> Path:
     """Returns `<out>/manifest.json`. Raises ValueError when the whole exceeds MAX_BYTES."""
-    fresh = out.with_name(out.name + ".partial")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
+    fresh = begin(out)
     _copy(codec, ("codec.safetensors", "codec.json"), fresh)
     if teacher is not None:
         shutil.copytree(teacher, fresh / "teacher")
@@ -76,31 +71,7 @@ def gather(
         shutil.copy2(tokens, fresh / "tokens.parquet")
         _gather_list(corpus, fresh)
     _copy(corpus, [name for name in SCREENED if (corpus / name).exists()], fresh)
-    if (out / "CARD.md").exists():
-        shutil.copy2(out / "CARD.md", fresh / "CARD.md")
-    files = sorted(p for p in fresh.rglob("*") if p.is_file() and p.name != "CARD.md")
-    total = sum(p.stat().st_size for p in files)
-    if total > MAX_BYTES:
-        raise ValueError(f"the assets take {total} bytes, more than {MAX_BYTES}: {fresh}")
-    manifest = {
-        "packages": {name: version(name) for name in PACKAGES},
-        "bytes": total,
-        "files": {
-            str(p.relative_to(fresh)): {
-                "bytes": p.stat().st_size,
-                "sha256": hashlib.sha256(p.read_bytes()).hexdigest(),
-            }
-            for p in files
-        },
-    }
-    (fresh / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
-    old = out.with_name(out.name + ".old")
-    if out.exists():
-        os.replace(out, old)
-    os.replace(fresh, out)
-    shutil.rmtree(old, ignore_errors=True)
-    print(f"{len(files)} files, {total / 1e6:.1f} MB -> {out}")
-    return out / "manifest.json"
+    return ship(fresh, out, PACKAGES, MAX_BYTES)
 
 
 if __name__ == "__main__":
