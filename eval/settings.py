@@ -174,7 +174,9 @@ class Prosody(Common):
     results: Path
     floor: str | None
     ceiling: str | None
+    baseline: str | None
     trackers: list[str]
+    workers: int
 
 
 @dataclass(frozen=True, kw_only=True)

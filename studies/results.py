@@ -6,6 +6,9 @@
 <out>/utterances.parquet   work, utterance, voice, status, errors, reference_words
 <out>/curves.parquet       work and the columns of its metrics.csv
 <out>/manifest.json        code versions, settings, input hashes, packages, machine, wall time
+
+Besides, where they lie in the grid folder: compare.csv of stage=compare, prosody.csv and prosody_compare.csv of
+stage=prosody. A grid of MambaVoiceCloning's arms is published by the same command.
 """
 
 from __future__ import annotations
@@ -25,10 +28,11 @@ from eval.store.evaluations import check_list, check_recipe, read_evaluation
 from eval.store.files import InputError, read_json, write_bytes, write_json, write_text
 from eval.store.manifest import REPOSITORY, device_description, package_versions
 from studies.figures import write_figures
-from studies.grid_table import CONTINUED, STUDENT, scores_of, table
+from studies.grid_table import ARM, CONTINUED, STUDENT, scores_of, table
 
 PAPER = REPOSITORY / "results" / "paper" / "figure4.csv"
 GAP = ("", "_low", "_high", "_p")
+STAGES = ("compare.csv", "prosody.csv", "prosody_compare.csv")
 FILES = ("cells.csv", "utterances.parquet", "curves.parquet", "manifest.json")
 
 
@@ -98,15 +102,17 @@ def _with_voices(utterances: pd.DataFrame) -> pd.DataFrame:
 
 def _with_intervals(cells: pd.DataFrame, utterances: pd.DataFrame) -> pd.DataFrame:
     """The cells with `wer_corpus_low` and `_high` made anew, and `wer_difference*` to the teacher (ratio 1:0)
-    of the same seed."""
+    of the same seed; arms have no teacher."""
     ends, gaps = ("wer_corpus_low", "wer_corpus_high"), [f"wer_difference{end}" for end in GAP]
     cells = cells.drop(columns=[*ends, *gaps], errors="ignore")
     by_work = {
         str(work): rows.set_index("utterance")
         for work, rows in utterances.dropna(subset=["errors"]).groupby("work")
     }
-    own = (cells["ratio"] == "1to0") & (cells["placement"] != CONTINUED)
-    teachers = cells[own].set_index("seed")["work"].to_dict()
+    teachers: dict[int, str] = {}
+    if ARM not in cells:
+        own = (cells["ratio"] == "1to0") & (cells["placement"] != CONTINUED)
+        teachers = cells[own].set_index("seed")["work"].to_dict()
     rows: list[dict[str, float]] = []
     for work, seed in zip(cells["work"], cells["seed"], strict=True):
         own, base = by_work.get(work), by_work.get(teachers.get(seed, ""))
@@ -149,6 +155,9 @@ def publish(grid: Path, out: Path) -> GridResults:
         whole = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"work": []})
         write_bytes(out / f"{name}.parquet", whole.to_parquet(index=False))
     write_json(out / "manifest.json", _manifest(grid, cells, works))
+    for name in STAGES:
+        if (grid / name).is_file():
+            write_bytes(out / name, (grid / name).read_bytes())
     return read_results(out)
 
 

@@ -21,7 +21,21 @@ import pandas as pd
 from eval.store.files import InputError, write_text
 from eval.store.manifest import REPOSITORY
 from studies.documents import faults as chaos
-from studies.documents import grid, measured, mini, mvc, open_grid, open_mini, speed, training
+from studies.documents import (
+    grid,
+    long_readings,
+    measured,
+    mini,
+    mvc,
+    mvc_arms,
+    mvc_cost,
+    mvc_targets,
+    open_grid,
+    open_importance,
+    open_mini,
+    speed,
+    training,
+)
 from studies.documents.markers import rewritten
 from studies.documents.sources import Sources
 from studies.figures import write_figures
@@ -31,7 +45,6 @@ FIGURES = "docs/figures"
 Block = Callable[[Sources], str]
 
 BLOCKS: Mapping[str, Block] = {
-    "headline": grid.headline_table,
     "grid": grid.wer_table,
     "seeds": grid.seeds_table,
     "long": grid.long_table,
@@ -56,7 +69,16 @@ BLOCKS: Mapping[str, Block] = {
     "open": open_mini.lists_table,
     "open words": open_mini.seen_table,
     "open grid": open_grid.grid_table,
+    "headline": open_grid.headline_table,
     "open before": partial(measured.group_table, group="open"),
+    "mvc arms": mvc_arms.arms_table,
+    "mvc primary": mvc_arms.primary_table,
+    "mvc modules": mvc_arms.modules_table,
+    "mvc cost": mvc_cost.cost_table,
+    "mvc stream": mvc_cost.stream_table,
+    "open long": long_readings.long_table,
+    "mvc systems": mvc_arms.systems_table,
+    "mvc targets": mvc_targets.targets_table,
     "mvc claims": mvc.claims_table,
     "mvc published": mvc.published_table,
 }
@@ -73,10 +95,14 @@ VALUES: Mapping[str, Callable[[Sources, str], str]] = {
     "mos": mini.mos_values,
     "efficiency": mini.efficiency_values,
     "open": open_mini.open_values,
+    "open_importance": open_importance.importance_values,
     "open_grid": open_grid.grid_values,
     "measured": measured.measured_values,
     "levels": measured.coverage_values,
     "mvc": mvc.counts,
+    "mvc_arms": mvc_arms.arm_values,
+    "mvc_lists": mvc_targets.list_values,
+    "mvc_cost": mvc_cost.cost_values,
     "faults": chaos.fault_values,
 }
 

@@ -50,6 +50,7 @@ ALLOWED = {
     "eval.analysis": ("eval.store", "eval.metrics"),
     "eval.prosody": (
         *("eval.store", "eval.testset", "eval.metrics", "eval.analysis", "eval.settings"),
+        *("eval.console", "data.workers"),
     ),
     "eval.report": (
         *("eval.analysis", "eval.store", "eval.metrics", "eval.efficiency", "eval.console"),

@@ -13,7 +13,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 def test_the_notebooks_are_there():
     expected = {"ce_vs_wer", "efficiency", "initialisation", "layer_importance", "objective"}
-    expected |= {"placement_grid"}
+    expected |= {"mvc_arms", "open_controls", "placement_grid"}
     assert {path.stem for path in NOTEBOOKS} == expected
 
 

@@ -21,7 +21,6 @@ from studies.documents.sources import (
     by_work,
     difference,
     markdown,
-    mean_wer,
     percent,
     points,
     rate,
@@ -49,23 +48,6 @@ def wer_table(sources: Sources) -> str:
     names = [name for name in PLACEMENTS if name in there and name != "kl"] + ["kl"]
     rows = [[f"`{name}`", *(text(name, ratio) for ratio in RATIOS)] for name in names]
     return markdown(["placement", *_ratios()], rows)
-
-
-def headline_table(sources: Sources) -> str:
-    """Of the README: three seeds of `kl` and BlockBeg, one of `wer`."""
-    study = grid(sources)
-    rows = []
-    for name, label in (
-        ("kl", "`kl`: those that help most when they are restored"),
-        ("blockbeg", "`blockbeg`: the first of every block"),
-        ("wer", "`wer`: those whose untrained conversion costs most words"),
-    ):
-        works = [study.works(ratio, name) for ratio in RATIOS]
-        seeds = {len(found) for found in works}
-        rows.append([label, str(max(seeds)), *(mean_wer(study, found) for found in works)])
-    gaps = [points(against(study, ratio, "kl", study, *TEACHER)) for ratio in RATIOS]
-    rows.append(["`kl` less the teacher, points", str(_seeds(study, "kl")), *gaps])
-    return markdown(["which layers stay attention", "seeds", *_ratios()], rows)
 
 
 def seeds_table(sources: Sources) -> str:
@@ -258,10 +240,6 @@ def _ratios() -> list[str]:
 
 def _wers(study: Study, ratio: str, placement: str) -> str:
     return ", ".join(percent(value) for value in study.wers(study.works(ratio, placement)))
-
-
-def _seeds(study: Study, placement: str) -> int:
-    return len(study.works(RATIOS[0], placement))
 
 
 def _gaps(study: Study, placement: str, base: tuple[str, str] | None) -> list[str]:

@@ -7,7 +7,7 @@ from studies.documents.sources import Sources
 
 CLAIMS, TABLES = "results/paper/mvc_claims.csv", "results/paper/mvc_tables.csv"
 IN_A_LINE = 3  # measures
-VERDICTS = ("held", "did not hold", "not tested yet", "not testable here")
+VERDICTS = ("held", "did not hold", "not settled", "not tested yet", "not testable here")
 
 
 def claims_table(sources: Sources) -> str:

@@ -25,7 +25,7 @@ class Sources:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._read: dict[str, Any] = {}
+        self._read: dict[Any, Any] = {}
 
     def csv(self, name: str) -> list[Row]:
         """The rows of a table, for instance `results/mini-grammar/mos/leaderboard.csv`. Empty cells are NaN."""
@@ -41,9 +41,13 @@ class Sources:
         """A JSON file."""
         return self._once(name, read_json)
 
-    def parquet(self, name: str) -> list[Row]:
-        """The rows of a parquet table."""
-        return self._once(name, lambda path: records(pd.read_parquet(path)))
+    def parquet(self, name: str, columns: tuple[str, ...] | None = None) -> list[Row]:
+        """The rows of a parquet table, some of its columns or all."""
+        return self._once(
+            name,
+            lambda path: records(pd.read_parquet(path, columns=list(columns) if columns else None)),
+            columns,
+        )
 
     def lines(self, name: str) -> list[str]:
         """The lines of a text file."""
@@ -56,13 +60,13 @@ class Sources:
             self._read[place] = Study(read_results(self.root / place))
         return self._read[place]
 
-    def _once(self, name: str, read: Any) -> Any:
-        if name not in self._read:
+    def _once(self, name: str, read: Any, part: Any = None) -> Any:
+        if (name, part) not in self._read:
             path = self.root / name
             if not path.is_file():
                 raise InputError(f"{name} does not exist: documents take numbers from it")
-            self._read[name] = read(path)
-        return self._read[name]
+            self._read[name, part] = read(path)
+        return self._read[name, part]
 
 
 class Study:
@@ -183,10 +187,7 @@ def rate(interval: Interval, digits: int = 2) -> str:
 
 def points(interval: Interval, digits: int = 1) -> str:
     """ "+0.4 [-0.8, +1.8]"."""
-    one, low, high = (
-        f"{100 * v:+.{digits}f}" for v in (interval.point, interval.low, interval.high)
-    )
-    return f"{one} [{low}, {high}]"
+    return signed((interval.point, interval.low, interval.high), 100, digits)
 
 
 def stored_interval(row: Row, name: str, clusters: int) -> Interval:
@@ -199,6 +200,12 @@ def between(values: Any, form: str) -> str:
     """ "7 to 23", or one number where both are the same."""
     low, high = form.format(min(values)), form.format(max(values))
     return low if low == high else f"{low} to {high}"
+
+
+def signed(ends: Sequence[Any], factor: float, digits: int) -> str:
+    """A difference with its interval: `ends` are its point, its low and its high end, each times `factor`."""
+    point, low, high = (f"{factor * float(end):+.{digits}f}" for end in ends)
+    return f"{point} [{low}, {high}]"
 
 
 def markdown(headers: list[str], rows: list[list[str]]) -> str:

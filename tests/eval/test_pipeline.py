@@ -165,7 +165,7 @@ def test_what_ran_is_said_and_kept(world, tmp_path):
         synthesize(
             read_meta(world / "meta.lst"), voicer, store, name="m", console=Console(file=said)
         )
-    assert said.getvalue().count("m: language model on cpu, fp32, plain steps, ssd torch") == 1
+    assert said.getvalue().count("m: model on cpu, fp32, plain steps, ssd torch") == 1
     card = store.card("m", sha256_json(voicer.recipe()))
     assert card["runtime"] == {"device": "cpu", "dtype": "fp32", "steps": "plain", "ssd": "torch"}
 

@@ -35,7 +35,7 @@ time.sleep(float(sys.argv[3]))
 (work / "run/metrics.csv").write_text("step,loss,val_ce" + chr(10) + "5,2,\\n5,,1.5" + chr(10))
 (work / "eval/student").mkdir(parents=True, exist_ok=True)
 rows = [{"utterance": str(i), "wer": e / 10, "substitutions": e, "deletions": 0, "insertions": 0,
-         "reference_words": 10, "voice": f"v{i % 3}"} for i, e in enumerate(errors)]
+         "reference_words": 10, "status": "ok", "voice": f"v{i % 3}"} for i, e in enumerate(errors)]
 put_evaluation(work / "eval", "student", rows)
 wer = sum(errors) / 10 / len(errors)
 (work / "eval/leaderboard.csv").write_text(

@@ -8,6 +8,7 @@ from eval.store.evaluations import find_evaluations
 from studies.grid import axes, run_cell, stages
 from studies.grid_table import table
 from studies.mvc_grid import MVCCell, mvc_stages
+from studies.results import publish
 from tests.studies.test_grid import calls_of, cell, speak
 
 
@@ -64,3 +65,17 @@ def test_a_baseline_is_the_plain_arm_alone(tmp_path):
         run_cell(grid, one, speak(grid, one), 2)
     rows = {row["overrides"]: row for row in table(grid)}
     assert "wer_difference" not in rows[""] and "wer_difference" in rows["sizes.text_blocks=6"]
+
+
+def test_a_grid_of_arms_is_published_with_what_the_stages_wrote(tmp_path):
+    grid = tmp_path / "grid"
+    for one in (arm("conv"), arm("mvc")):
+        run_cell(grid, one, speak(grid, one), 2)
+        (grid / "works" / one.work / "run" / "config.json").write_text('{"settings": {}}')
+    (grid / "compare.csv").write_text("measure\n")
+    results = publish(grid, tmp_path / "out")
+    assert list(results.cells["conditioning"]) == ["conv", "mvc"]
+    assert (results.cells["wer_corpus_low"] < results.cells["wer_corpus"]).all()
+    assert results.cells["wer_difference"].isna().all()  # to a teacher, which arms have not
+    assert (tmp_path / "out" / "compare.csv").read_text() == "measure\n"
+    assert not (tmp_path / "out" / "prosody.csv").exists()

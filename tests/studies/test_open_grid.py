@@ -6,13 +6,16 @@ import pandas as pd
 import pytest
 
 from eval.store.files import InputError
-from studies.documents.open_grid import grid_table, grid_values
+from studies.documents.open_grid import grid_table, grid_values, headline_table
+from studies.documents.open_state import mean_lengths, state_bytes
 from studies.documents.sources import Sources
 from studies.results import publish
+from tests.shipped import OPEN as OPEN_ASSETS
 from tests.studies.test_results import WORDS, add_work
 
 A, M, W = "attention", "mamba", "window"
 OPEN = "paths=open"
+LENGTHS = (132, 59)
 
 
 def put(grid, name, errors, ratio, placement, plan, seed=0, overrides=()):
@@ -24,7 +27,10 @@ def put(grid, name, errors, ratio, placement, plan, seed=0, overrides=()):
 
 
 @pytest.fixture
-def grid(tmp_path):
+def grid(tmp_path, monkeypatch):
+    # Its utterances are of no test list; the model whose states are counted is the shipped one.
+    monkeypatch.setattr("studies.documents.open_grid.mean_lengths", lambda sources, names: LENGTHS)
+    (tmp_path / "assets").symlink_to(OPEN_ASSETS.parent)
     folder = tmp_path / "grid"
     for seed in (0, 1):
         put(folder, f"AA-{seed}", [0, 1, seed], "1to0", "continued", (A, A), seed)
@@ -47,13 +53,29 @@ def test_every_student_stands_beside_its_controls(grid, tmp_path):
     rate = [f"{100 * errors / n:.1f}" for errors in (1, 2, 3, 4)]
     assert found["none"][:6] == ["| 1:0", "`continued`", "none", f"{rate[0]}, {rate[1]}"] + [
         f"{(float(100 / n) * 1.5):.1f}",
-        "",
+        f"{state_bytes(OPEN_ASSETS, '1to0', M, '', LENGTHS) / 1000:,.0f}",
     ]
     assert found["Mamba-2"][3] == f"{rate[2]}, {rate[3]}"
-    assert found["Mamba-2"][5].startswith(f"{100 * 2 / n:+.1f} [")
-    assert found["Mamba-2"][6].startswith(f"{100 * (3 - 5) / n:+.1f} [")
-    assert found["Mamba-2"][6].endswith("(1 of 2 seeds) |")
-    assert found["window"][6] == " |" or found["window"][6] == "|"
+    assert found["Mamba-2"][6].startswith(f"{100 * 2 / n:+.1f} [")
+    assert found["Mamba-2"][7].startswith(f"{100 * (3 - 5) / n:+.1f} [")
+    assert found["Mamba-2"][7].endswith("(1 of 2 seeds) |")
+    assert found["window"][7] in (" |", "|")
+
+
+def test_the_headline_has_mamba_and_window_by_ratio(grid, tmp_path):
+    put(grid, "MM-0", [4, 4, 1], "1to11", "oas", (M, M), 0)
+    put(grid, "BB-0", [5, 5, 5], "1to11", "blockbeg", (M, M), 0)
+    publish(grid, tmp_path / "results/open/grid")
+    lines = headline_table(Sources(tmp_path)).splitlines()
+    assert lines[0] == "| the other layers | 1:1 | 1:11 |"
+    rows = {part[1]: part[2:4] for part in (line.split("|") for line in lines[2:])}
+    cells = {name.strip(): [cell.strip() for cell in row] for name, row in rows.items()}
+    n = sum(WORDS)
+    assert cells["Mamba-2, WER % (seeds)"] == [f"{350 / n:.1f} (2)", f"{900 / n:.1f} (1)"]
+    assert cells["window, WER % (seeds)"] == [f"{500 / n:.1f} (1)", ""]
+    assert cells["Mamba-2 less the teacher continued"][1].startswith(f"{800 / n:+.1f} [")
+    assert cells["Mamba-2 less window"][0].startswith(f"{-200 / n:+.1f} [")
+    assert cells["Mamba-2 less window"][1] == ""
 
 
 def test_a_grid_without_its_control_is_refused(grid, tmp_path):
@@ -82,13 +104,55 @@ def test_values_of_sentences_are_those_of_the_table(grid, tmp_path):
     assert grid_values(sources, "1to1-oas-M.shared").startswith(
         f"{100 * (2 - 3) / sum(WORDS):+.1f} ["
     )
+    less = grid_values(sources, "1to1-oas-M.less-1to1-oas-W")
+    assert less == grid_values(sources, "1to1-oas-M.window")
+    assert f"| {grid_values(sources, '1to1-oas-M.state')} |" in row
+    assert grid_values(sources, "generated") == "59"
+    assert "| 1:0 |" in next(
+        line
+        for line in grid_table(sources).splitlines()
+        if f"| {grid_values(sources, 'continued.state')} |" in line
+    )
     assert grid_values(sources, "continued") == "10.0" and grid_values(sources, "utterances") == "3"
 
 
 @pytest.mark.parametrize(
-    "name", ["1to1-oas-G.mean", "1to1-oas-M.wer", "1to1-oas-M.bf16", "1to1", "1to5-oas-M.gap"]
+    "name",
+    [
+        *("1to1-oas-G.mean", "1to1-oas-M.wer", "1to1-oas-M.bf16", "1to1", "1to5-oas-M.gap"),
+        "1to1-oas-M.less-1to5-oas-M",
+    ],
 )
 def test_an_unknown_value_is_named(grid, tmp_path, name):
     publish(grid, tmp_path / "results/open/grid")
     with pytest.raises(InputError, match=f"no value '{name}' of results/open/grid"):
         grid_values(Sources(tmp_path), name)
+
+
+def test_states_are_counted_at_the_mean_sentence():
+    """fp32, two key/value heads of 32: 512 bytes of a position in an attention layer; a Mamba layer holds six
+    states of 32 x 32 and three inputs of a convolution over 6 + 2 + 2 heads."""
+    conditioning, generated = LENGTHS
+    attention = 512 * (conditioning + generated)
+    mamba = 4 * (6 * 32 * 32 + 3 * 10 * 32)
+    shared = 4 * (2 * 32 * 32 + 3 * 10 * 32)
+
+    def of(ratio, mixer, overrides=""):
+        return state_bytes(OPEN_ASSETS, ratio, mixer, overrides, LENGTHS)
+
+    rest = of("1to0", M) - 12 * attention  # positions, rotary tables
+    assert 0 < rest < 0.05 * of("1to0", M)
+    assert of("1to11", M) - rest == attention + 11 * mamba
+    assert of("1to11", M, "state=shared steps=3") - rest == attention + 11 * shared
+    window = (of("1to11", W) - rest - attention) / 11
+    assert window == pytest.approx(512 * (conditioning + 32), rel=0.01)
+
+
+def test_lengths_are_those_of_the_sentences(tmp_path):
+    names = frozenset(f"test-{n:04d}" for n in (270, 1))
+    conditioning, generated = mean_lengths(Sources(OPEN_ASSETS.parents[1]), names)
+    assert generated < conditioning < 200
+    with pytest.raises(InputError, match=r"lacks 1 of the sentences that were scored"):
+        mean_lengths(Sources(OPEN_ASSETS.parents[1]), names | {"nobody"})
+    with pytest.raises(InputError, match=r"tokens\.parquet does not exist"):
+        mean_lengths(Sources(tmp_path), names)

@@ -175,6 +175,6 @@ def _markdown(group: Group) -> str:
     for number, entry in enumerate(group.entries):
         cells = (column.cells[number] for column in columns)
         texts = [f"{c.text} {c.detail}".strip() + (" *" if c.settled else "") for c in cells]
-        table.append([entry.one.name, *texts])
+        table.append([entry.one.label, *texts])
     lines = ["| " + " | ".join(map(markdown_cell, cells)) + " |" for cells in table]
     return head + "\n".join([*lines, "", caption(group.lines)]) + "\n"

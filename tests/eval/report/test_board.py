@@ -220,6 +220,8 @@ def test_seeds_have_pages_of_their_own(tmp_path):
         evaluation(tmp_path / "r", "ours", seed=seed)
     page = write_board(tmp_path / "r", tmp_path / "b", QUIET, title="t").read_text()
     assert ">seed</th>" in page and "ours-seed0-" in page and "ours-seed1-" in page
+    text = (tmp_path / "b" / "board.md").read_text()
+    assert text.count("| ours |") == 1 == text.count("| ours/1 |")
     assert len(list((tmp_path / "b/systems").glob("*.html"))) == 2
 
 

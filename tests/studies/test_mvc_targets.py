@@ -1,0 +1,70 @@
+"""The table of what the shipped model was to reach: verdicts follow from the values."""
+
+import math
+
+import pytest
+
+from eval.store.files import InputError
+from studies.documents.mvc_targets import GOALS, Facts, Goal, list_values, targets_table
+from studies.documents.sources import Sources
+from tests.shipped import OPEN
+
+WORDS = {
+    "recordings": {"wer_corpus": 0.04},
+    "mvc": {"wer_corpus": 0.09, "sim_prompt": 0.85, "sim_other": 0.70, "mos": 2.5},
+}
+PROSODY = {
+    "mvc": {"mcd_db": 4.5, "f0_rmse_cents": 150.0, "f0_std_ratio": 0.7, "length_ratio": 1.2},
+    "vocoder": {"mcd_db": 1.5},
+    "flat": {"f0_rmse_cents": 300.0},
+}
+
+
+def test_every_goal_has_its_verdict():
+    facts = Facts(WORDS, PROSODY, 0.02, {"wer_difference": 0.061})
+    rows = {goal.what: goal.row(facts)[1:] for goal in GOALS}
+    assert rows["WER over the recordings', points"] == [
+        "<= +3.0",
+        "<= +6.0",
+        "+5.0",
+        "only what must be",
+    ]
+    assert rows["the same, 20 typed sentences"][2:] == ["+6.1", "**missed**"]
+    assert rows["GE2E, own less other prompts"] == [">= 0.100", ">= 0.080", "0.150", "met"]
+    assert rows["DistillMOS"][2:] == ["2.50", "**missed**"]
+    assert rows["MCD over the vocoder's, dB"][2:] == ["+3.00", "**missed**"]
+    assert rows["F0 error under that of `flat`, %"][2:] == ["50", "met"]
+    assert rows["spread of F0 in the recordings'"] == [
+        "0.80 to 1.10",
+        "0.70 to 1.20",
+        "0.70",
+        "only what must be",
+    ]
+    assert rows["length in the recordings'"][2:] == ["1.20", "**missed**"]
+    assert rows["RTF without vocoder, one thread"][2:] == ["0.020", "met"]
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"), [(3.0, "met"), (3.001, "only what must be"), (math.nan, "**missed**")]
+)
+def test_a_limit_counts_as_reached_and_nothing_measured_does_not(value, verdict):
+    goal = Goal("x", lambda facts: value, (-math.inf, 3), (-math.inf, 6), ".1f")
+    assert goal.row(Facts({}, {}, 0.0, {}))[-1] == verdict
+
+
+def test_the_committed_results_have_every_goal():
+    lines = targets_table(Sources(OPEN.parents[1])).splitlines()
+    assert len(lines) == 2 + len(GOALS) and "nan" not in "".join(lines)
+
+
+def test_other_lists_have_their_values(tmp_path):
+    folder = tmp_path / "results/open/mvc"
+    folder.mkdir(parents=True)
+    head = "system,wer_corpus,wer_difference,wer_difference_low,wer_difference_high\n"
+    (folder / "typed.csv").write_text(head + "mvc,0.055,0.006,-0.02,0.032\n")
+    sources = Sources(tmp_path)
+    assert list_values(sources, "typed.mvc") == "5.5"
+    assert list_values(sources, "typed.mvc.gap") == "+0.6 [-2.0, +3.2]"
+    for name in ("typed.teacher", "typed.mvc.mos", "spoken.mvc"):
+        with pytest.raises(InputError, match=f"no value mvc_lists.{name}"):
+            list_values(sources, name)
