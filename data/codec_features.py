@@ -66,8 +66,16 @@ class CodecCorpus:
 
 
 def pitch(wave: np.ndarray, n_frames: int) -> np.ndarray:
-    """(n,) waveform to (n_frames,) f0 in Hz by Praat's autocorrelation method, 0 where unvoiced."""
-    import parselmouth  # pyright: ignore[reportMissingImports]
+    """(n,) waveform to (n_frames,) f0 in Hz by Praat's autocorrelation method, 0 where unvoiced.
+
+    Raises ModuleNotFoundError, which says what to install, where Praat's package is not there.
+    """
+    try:
+        import parselmouth
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{error.name} is needed for the pitch of recordings: pip install -e '.[mvc]'"
+        ) from error
 
     track_ = parselmouth.Sound(wave.astype(np.float64), SAMPLE_RATE_HZ).to_pitch_ac(
         time_step=HOP / SAMPLE_RATE_HZ, pitch_floor=F0_MIN_HZ, pitch_ceiling=F0_MAX_HZ

@@ -1,5 +1,7 @@
 """Features of recordings: the cache of a corpus that grows."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +11,6 @@ from data import codec_features
 from data.codec_features import Joined, prepare
 from data.corpus.phoneme_times import SYMBOLS
 from tests.data.in_this_process import in_this_process
-
-pytest.importorskip("parselmouth", reason="pitch needs the [corpus] extra")
 
 
 class FakeEncoder:
@@ -42,6 +42,15 @@ def write(folder, rows):
     pd.DataFrame(table, columns=columns).to_csv(folder / "manifest.csv", index=False)
     columns = ["utterance", "phonemes", "ends"]
     pd.DataFrame(timed, columns=columns).to_parquet(folder / "phonemes.parquet")
+
+
+def test_without_praats_package_the_error_says_what_to_install(corpus, monkeypatch):
+    monkeypatch.setitem(sys.modules, "parselmouth", None)
+    write(corpus, [("u0", "v0")])
+    with pytest.raises(
+        ModuleNotFoundError, match=r"parselmouth is needed .* pip install -e '\.\[mvc\]'"
+    ):
+        prepare(corpus)
 
 
 def test_frames_of_a_recording_have_mels_pitch_and_phonemes(corpus):
