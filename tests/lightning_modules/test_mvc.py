@@ -104,9 +104,9 @@ class Untimed(Batches):
         return replace(batch, durations=torch.zeros_like(batch.durations))
 
 
-def trained(module, folder, steps, name="mvc", batches=Batches):
+def trained(module, folder, steps, name="mvc", batches=Batches, **changes):
     made = RunFolder(folder, name)
-    options = {"settings": settings(), "watching": Watching.by_csv(made.path)}
+    options = {"settings": settings(**changes), "watching": Watching.by_csv(made.path)}
     return fit(module, batches(), made, {"settings": {}}, steps=steps, seed=0, **options)
 
 
@@ -200,6 +200,23 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path, callback):
         torch.testing.assert_close(b[name], tensor, rtol=1e-6, atol=1e-6)
     log = (tmp_path / "whole" / "metrics.csv").read_text().splitlines()
     assert "val_total" in log[0] and len(log) >= 6
+
+
+def test_model_and_aligner_train_in_bfloat16_close_to_fp32(tmp_path):
+    # What trainer.precision=auto takes where the processor has it; a value has 8 bits, a loss is a mean of many.
+    found = {}
+    for precision in ("32-true", "bf16-mixed"):
+        for name in ("mvc", "aligner"):
+            torch.manual_seed(0)
+            aligner = AlignerModule(Aligner(AlignerSizes(12, 16)), OPTIMIZER)
+            module = made_module() if name == "mvc" else aligner
+            folder = tmp_path / precision / name
+            trained(module, folder, 2, name, precision=precision)
+            column = "val_total" if name == "mvc" else "val_loss"
+            found[precision, name] = pd.read_csv(folder / "metrics.csv")[column].dropna().iloc[-1]
+    for name in ("mvc", "aligner"):
+        assert found["bf16-mixed", name] == pytest.approx(found["32-true", name], rel=0.02)
+        assert found["bf16-mixed", name] != found["32-true", name], "it did not train in bfloat16"
 
 
 def test_the_aligner_trains_and_reports_its_borders_in_ms(tmp_path):
