@@ -33,6 +33,7 @@ from studies.documents import (
     open_grid,
     open_importance,
     open_mini,
+    open_start,
     speed,
     training,
 )
@@ -69,6 +70,7 @@ BLOCKS: Mapping[str, Block] = {
     "open": open_mini.lists_table,
     "open words": open_mini.seen_table,
     "open grid": open_grid.grid_table,
+    "open long start": open_start.start_table,
     "headline": open_grid.headline_table,
     "open before": partial(measured.group_table, group="open"),
     "mvc arms": mvc_arms.arms_table,
@@ -97,6 +99,7 @@ VALUES: Mapping[str, Callable[[Sources, str], str]] = {
     "open": open_mini.open_values,
     "open_importance": open_importance.importance_values,
     "open_grid": open_grid.grid_values,
+    "open_start": open_start.start_values,
     "measured": measured.measured_values,
     "levels": measured.coverage_values,
     "mvc": mvc.counts,

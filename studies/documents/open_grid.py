@@ -1,9 +1,14 @@
-"""Students of the open system beside their controls: the teacher continued, windows in place of Mamba."""
+"""Students of the open system beside their controls: the teacher continued, windows in place of Mamba.
+
+There are two grids. In `grid` each Mamba layer had 150 steps by itself before the students were distilled, in
+`LONG_START` 1,000; the controls do not start from such layers and are those of `grid` for both.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from eval.store.files import InputError
@@ -21,13 +26,14 @@ from studies.documents.sources import (
 )
 from studies.grid_table import CONTINUED
 
-SYSTEM = "open"
+SYSTEM, GRID, LONG_START = "open", "grid", "grid_long_start"
 CONTROL = ("1to0", CONTINUED)
 A, W = LETTERS[ATTENTION], LETTERS[WINDOW]
 KINDS = {letter: kind for kind, letter in LETTERS.items()}
 NAMES = {"": "none", LETTERS[MAMBA]: "Mamba-2", LETTERS[DELTANET]: "gated DeltaNet", W: "window"}
 STATES = {"shared": "state=shared", "bf16": "state_dtype=bf16"}
-PATHS = "paths="  # an override that every cell of the system has
+# Overrides that say where a cell was made, not what it is.
+PLACES = ("paths=", "paths.", "trainer.precision=")
 LENGTHS, LESS = ("conditioning", "generated"), "less-"
 Group = tuple[
     str, str, str, str
@@ -40,7 +46,7 @@ def _group(cell: Row) -> Group:
         raise InputError(
             f"{cell['work']}: the plan {cell['plan']} has more than one kind of layers"
         )
-    words = [word for word in str(cell["overrides"]).split() if not word.startswith(PATHS)]
+    words = [word for word in str(cell["overrides"]).split() if not word.startswith(PLACES)]
     own = [word for word in words if not word.startswith(("mixer=", "init=identity"))]
     return str(cell["ratio"]), str(cell["placement"]), "".join(letters), " ".join(own)
 
@@ -54,35 +60,55 @@ def groups(study: Study) -> dict[Group, dict[int, str]]:
     return {one: dict(sorted(found[one].items())) for one in few}
 
 
-def _read(sources: Sources) -> tuple[Study, dict[Group, dict[int, str]], dict[int, str]]:
-    """The grid, its kinds of cells, and the works of the control."""
-    study = sources.study("grid", SYSTEM)
-    kinds = groups(study)
-    control = next((works for one, works in kinds.items() if one[:2] == CONTROL), None)
-    if control is None:
-        raise InputError(
-            f"results/{SYSTEM}/grid: no cell {' '.join(CONTROL)}, the control of all others"
-        )
-    return study, kinds, control
+@dataclass(frozen=True)
+class Part:
+    """Kinds of cells of one grid, and the works of its control."""
+
+    name: str
+    study: Study
+    kinds: dict[Group, dict[int, str]]
+
+    @property
+    def control(self) -> dict[int, str]:
+        found = next((works for one, works in self.kinds.items() if one[:2] == CONTROL), None)
+        if found is None:
+            place = f"results/{SYSTEM}/{self.name}"
+            raise InputError(f"{place}: no cell {' '.join(CONTROL)}, the control of all others")
+        return found
+
+    def window(self, kind: Group) -> dict[int, str] | None:
+        """The trained window with the same ratio, placement and budget; of no window, and of no teacher."""
+        ratio, placement, letter, words = kind
+        return None if letter in ("", W) else self.kinds.get((ratio, placement, W, words))
+
+
+def part(sources: Sources, name: str = GRID) -> Part:
+    """A grid below results/open."""
+    study = sources.study(name, SYSTEM)
+    return Part(name, study, groups(study))
+
+
+def described(kind: Group) -> list[str]:
+    """The first columns of a table's row."""
+    ratio, placement, letter, words = kind
+    other = " ".join(filter(None, (NAMES[letter], f"`{words}`" if words else "")))
+    return [ratio.replace("to", ":"), f"`{placement}`", other]
 
 
 def grid_table(sources: Sources) -> str:
     """WER of every seed, and paired differences to the continued teacher and to the window twin."""
-    study, kinds, control = _read(sources)
-    rows = []
-    for one, works in kinds.items():
-        ratio, placement, letter, words = one
-        twin = None if letter in ("", W) else kinds.get((ratio, placement, W, words))
+    own = part(sources)
+    study, control, rows = own.study, own.control, []
+    for one, works in own.kinds.items():
+        twin = own.window(one)
         rows.append(
             [
-                ratio.replace("to", ":"),
-                f"`{placement}`",
-                " ".join(filter(None, (NAMES[letter], f"`{words}`" if words else ""))),
+                *described(one),
                 ", ".join(percent(value, 1) for value in study.wers(works)),
                 mean_wer(study, works),
                 f"{state_of(sources, study, one) / 1000:,.0f}",
-                "" if works is control else _gap(study, works, control),
-                _gap(study, works, twin) if twin else "",
+                "" if works is control else gap(study, works, study, control),
+                gap(study, works, study, twin) if twin else "",
             ]
         )
     headers = ["ratio", "placement", "other layers", "WER % by seed", "mean", "state KB"]
@@ -94,8 +120,9 @@ HEADLINE = "oas"  # the placement of README's table
 
 def headline_table(sources: Sources) -> str:
     """Mamba and windows over the ratios of one placement, beside each other and the teacher continued."""
-    study, kinds, control = _read(sources)
-    plain = {one[:3]: works for one, works in kinds.items() if one[1] == HEADLINE and not one[3]}
+    own = part(sources)
+    study, control = own.study, own.control
+    plain = {one[:3]: w for one, w in own.kinds.items() if one[1] == HEADLINE and not one[3]}
     ratios = list(dict.fromkeys(one[0] for one in plain))
 
     def line(name: str, cell: Callable[[str], str]) -> list[str]:
@@ -105,17 +132,17 @@ def headline_table(sources: Sources) -> str:
         works = plain.get((ratio, HEADLINE, letter))
         return f"{mean_wer(study, works)} ({len(works)})" if works else ""
 
-    def gap(ratio: str, letter: str, base: dict[int, str] | None) -> str:
+    def less(ratio: str, letter: str, base: dict[int, str] | None) -> str:
         works = plain.get((ratio, HEADLINE, letter))
-        return _gap(study, works, base) if works and base else ""
+        return gap(study, works, study, base) if works and base else ""
 
     m, names = LETTERS[MAMBA], {letter: NAMES[letter] for letter in (LETTERS[MAMBA], W)}
     rows = [line(f"{name}, WER % (seeds)", partial(wer, letter)) for letter, name in names.items()]
     for letter, name in names.items():
         rows.append(
-            line(f"{name} less the teacher continued", partial(gap, letter=letter, base=control))
+            line(f"{name} less the teacher continued", partial(less, letter=letter, base=control))
         )
-    rows.append(line("Mamba-2 less window", lambda r: gap(r, m, plain.get((r, HEADLINE, W)))))
+    rows.append(line("Mamba-2 less window", lambda r: less(r, m, plain.get((r, HEADLINE, W)))))
     return markdown(["the other layers", *(r.replace("to", ":") for r in ratios)], rows)
 
 
@@ -127,7 +154,8 @@ def grid_values(sources: Sources, name: str) -> str:
     `continued` (WER %), `continued.state`, `utterances`, and positions of the mean sentence, `conditioning` and
     `generated`.
     """
-    study, kinds, control = _read(sources)
+    own = part(sources)
+    study, kinds, control = own.study, own.kinds, own.control
     if name == "continued":
         return mean_wer(study, control)
     if name == "utterances":
@@ -136,38 +164,40 @@ def grid_values(sources: Sources, name: str) -> str:
         return f"{state_of(sources, study, (*CONTROL, '', '')) / 1000:,.0f}"
     if name in LENGTHS:
         return str(_lengths(sources, study)[LENGTHS.index(name)])
-    cell, _, part = name.rpartition(".")
-    ratio, placement, letter, _ = own_kind = _kind(cell)
+    cell, _, what = name.rpartition(".")
+    own_kind = kind_of(cell)
+    ratio, placement, letter, _ = own_kind
     works = kinds.get(own_kind)
-    base = {"gap": control, "window": kinds.get((ratio, placement, W, ""))}
-    if part.startswith(LESS):
-        base[part] = kinds.get(_kind(part.removeprefix(LESS)))
-    if part in STATES and works is not None:
-        own = kinds.get((ratio, placement, letter, STATES[part]))
-        if own is not None:
-            return _gap(study, own, works)
+    base = {"gap": control, "window": own.window(own_kind)}
+    if what.startswith(LESS):
+        base[what] = kinds.get(kind_of(what.removeprefix(LESS)))
+    if what in STATES and works is not None:
+        other = kinds.get((ratio, placement, letter, STATES[what]))
+        if other is not None:
+            return gap(study, other, study, works)
     if (
         works is None
-        or part not in ("mean", "seeds", "state", *base)
-        or base.get(part, works) is None
+        or what not in ("mean", "seeds", "state", *base)
+        or base.get(what, works) is None
     ):
         raise InputError(
             f"no value {name!r} of results/{SYSTEM}/grid: <ratio>-<placement>-<letter>.mean, .gap, .window, "
             ".seeds, .state, .shared, .bf16 or .less-<cell> of finished cells, continued, utterances, "
             "conditioning, generated"
         )
-    if part == "state":
+    if what == "state":
         return f"{state_of(sources, study, own_kind) / 1000:,.0f}"
-    if part == "mean":
+    if what == "mean":
         return mean_wer(study, works)
-    return str(len(works)) if part == "seeds" else _gap(study, works, base[part])  # type: ignore[arg-type]
+    return str(len(works)) if what == "seeds" else gap(study, works, study, base[what])  # type: ignore[arg-type]
 
 
-def _kind(cell: str) -> Group:
-    """`1to11-oas-M`, of a cell without further overrides."""
-    ratio, _, rest = cell.partition("-")
+def kind_of(cell: str) -> Group:
+    """`1to11-oas-M`, or with further overrides: `1to11-oas-M+data=mixed+steps=640`."""
+    plain, _, words = cell.partition("+")
+    ratio, _, rest = plain.partition("-")
     placement, _, letter = rest.rpartition("-")
-    return ratio, placement, letter, ""
+    return ratio, placement, letter, words.replace("+", " ")
 
 
 def _lengths(sources: Sources, study: Study) -> tuple[int, int]:
@@ -182,10 +212,10 @@ def state_of(sources: Sources, study: Study, kind: Group) -> int:
     return state_bytes(sources.root / ASSETS, ratio, mixer, overrides, lengths)
 
 
-def _gap(study: Study, works: dict[int, str], base: dict[int, str]) -> str:
+def gap(own: Study, works: dict[int, str], base: Study, base_works: dict[int, str]) -> str:
     """Points over the seeds that both have, and how many these are where one has more."""
-    shared = works.keys() & base.keys()
+    shared = works.keys() & base_works.keys()
     if not shared:
         return "no common seed"
     few = f" ({len(shared)} of {len(works)} seeds)" if len(shared) < len(works) else ""
-    return points(difference(study, works, study, base)) + few
+    return points(difference(own, works, base, base_works)) + few

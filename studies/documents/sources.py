@@ -124,16 +124,19 @@ def difference(
     seeds = [seed for seed in works if seed in base_works]
     if not seeds:
         raise InputError(f"no common seed: {list(works)} and {list(base_works)}")
-    tables = pd.concat([own.results.utterances, base.results.utterances]).drop_duplicates(
-        ["work", "utterance"]
-    )
-    both = GridResults(own.results.cells, tables, own.results.curves, {})
-    names = [works[seed] for seed in seeds] + [base_works[seed] for seed in seeds]
-    if len(set(names)) < len(names):
-        raise InputError(f"a work compared with itself: {', '.join(names)}")
+    ours, theirs = [works[seed] for seed in seeds], [base_works[seed] for seed in seeds]
+    if own is base and set(ours) & set(theirs):
+        raise InputError(f"a work compared with itself: {', '.join(ours + theirs)}")
+    # Two grids may have works of the same name: its hash is of their settings, not of what they start from.
+    tables = [
+        study.results.utterances.assign(work=side + study.results.utterances["work"].astype(str))
+        for side, study in (("own ", own), ("base ", base))
+    ]
+    both = GridResults(own.results.cells, pd.concat(tables), own.results.curves, {})
+    names = [f"own {work}" for work in ours] + [f"base {work}" for work in theirs]
     errors, words, clusters = both.errors(names)
-    ours, theirs = np.split(errors, 2)
-    return paired_difference(ours, theirs, words, clusters)
+    here, there = np.split(errors, 2)
+    return paired_difference(here, there, words, clusters)
 
 
 def validation(study: Study, work: str) -> dict[int, float]:
