@@ -104,6 +104,7 @@ VALUES: Mapping[str, Callable[[Sources, str], str]] = {
     "levels": measured.coverage_values,
     "mvc": mvc.counts,
     "mvc_arms": mvc_arms.arm_values,
+    "mvc_targets": mvc_targets.target_values,
     "mvc_lists": mvc_targets.list_values,
     "mvc_cost": mvc_cost.cost_values,
     "faults": chaos.fault_values,

@@ -10,6 +10,7 @@ from studies.documents.mvc_arms import OURS, SYSTEMS, TRACKERS, prosody_of
 from studies.documents.mvc_cost import cost_values
 from studies.documents.sources import Row, Sources, markdown, percent, signed
 
+VERDICTS = ("met", "only what must be", "missed")
 LISTS = ("typed", "disorder")  # other texts than the test list's
 INF = float("inf")
 Means = Mapping[str, Mapping[str, float]]  # system -> measure -> mean
@@ -37,17 +38,21 @@ class Goal:
     must: tuple[float, float]
     form: str
 
-    def row(self, facts: Facts) -> list[str]:
-        """A line of the table."""
+    def verdict(self, facts: Facts) -> str:
+        """One of VERDICTS."""
         value = self.of(facts)
         met, enough = (low <= value <= high for low, high in (self.target, self.must))
-        verdict = "met" if met else "only what must be" if enough else "**missed**"
+        return VERDICTS[0] if met else VERDICTS[1] if enough else VERDICTS[2]
+
+    def row(self, facts: Facts) -> list[str]:
+        """A line of the table."""
+        verdict = self.verdict(facts)
         return [
             self.what,
             self._limits(self.target),
             self._limits(self.must),
-            self._said(value),
-            verdict,
+            self._said(self.of(facts)),
+            f"**{verdict}**" if verdict == VERDICTS[2] else verdict,
         ]
 
     def _limits(self, ends: tuple[float, float]) -> str:
@@ -101,14 +106,38 @@ GOALS = (
 )
 
 
-def targets_table(sources: Sources) -> str:
-    """One line a goal."""
+def _facts(sources: Sources) -> Facts:
     words = {str(row["system"]): row for row in sources.csv(f"{SYSTEMS}/leaderboard.csv")}
     prosody = prosody_of(sources, f"{SYSTEMS}/prosody.csv", TRACKERS[0])
     typed = _rows(sources, "typed")[OURS]
-    facts = Facts(words, prosody, float(cost_values(sources, "rtf")), typed)
+    return Facts(words, prosody, float(cost_values(sources, "rtf")), typed)
+
+
+def targets_table(sources: Sources) -> str:
+    """One line a goal."""
+    facts = _facts(sources)
     headers = ["what", "target", "must", "measured", ""]
     return markdown(headers, [goal.row(facts) for goal in GOALS])
+
+
+def target_values(sources: Sources, name: str) -> str:
+    """`goals`, `met`, `below` (only what must be): how many; `missed`: which.
+    Raises InputError for another name."""
+    facts = _facts(sources)
+    verdicts = [goal.verdict(facts) for goal in GOALS]
+    if name == "missed":
+        lost = [g.what for g, v in zip(GOALS, verdicts, strict=True) if v == VERDICTS[2]]
+        return "; ".join(lost) or "none"
+    counts = {
+        "goals": len(GOALS),
+        "met": verdicts.count("met"),
+        "below": verdicts.count(VERDICTS[1]),
+    }
+    if name not in counts:
+        raise InputError(
+            f"no value mvc_targets.{name}; there are: {', '.join([*counts, 'missed'])}"
+        )
+    return str(counts[name])
 
 
 def list_values(sources: Sources, name: str) -> str:

@@ -5,7 +5,14 @@ import math
 import pytest
 
 from eval.store.files import InputError
-from studies.documents.mvc_targets import GOALS, Facts, Goal, list_values, targets_table
+from studies.documents.mvc_targets import (
+    GOALS,
+    Facts,
+    Goal,
+    list_values,
+    target_values,
+    targets_table,
+)
 from studies.documents.sources import Sources
 from tests.shipped import OPEN
 
@@ -68,3 +75,16 @@ def test_other_lists_have_their_values(tmp_path):
     for name in ("typed.teacher", "typed.mvc.mos", "spoken.mvc"):
         with pytest.raises(InputError, match=f"no value mvc_lists.{name}"):
             list_values(sources, name)
+
+
+def test_sentences_count_and_name_what_the_table_says():
+    sources = Sources(OPEN.parents[1])
+    rows = [line.split(" | ") for line in targets_table(sources).splitlines()[2:]]
+    verdicts = [row[-1].strip(" |") for row in rows]
+    assert target_values(sources, "goals") == str(len(rows))
+    assert target_values(sources, "met") == str(verdicts.count("met"))
+    assert target_values(sources, "below") == str(verdicts.count("only what must be"))
+    lost = [row[0].strip("| ") for row in rows if row[-1].strip(" |") == "**missed**"]
+    assert lost and target_values(sources, "missed") == "; ".join(lost)
+    with pytest.raises(InputError, match=r"no value mvc_targets\.won; there are: goals, met"):
+        target_values(sources, "won")
