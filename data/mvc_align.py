@@ -4,7 +4,8 @@
 
 The aligner is what experiment=mvc_aligner exports. With times=, the file of `data.mvc_durations` of the same
 corpus, it is scored: how far its borders between tokens, and between words, are from the true ones.
-Files as of `data.mvc_durations`; the column source is "aligner:<hash>". What is done is kept when it stops.
+Files as of `data.mvc_durations`; the column source is "aligner:<hash>". Recordings with fewer frames than text
+tokens have no alignment: they are named and left out. What is done is kept when it stops.
 """
 
 from pathlib import Path
@@ -15,10 +16,11 @@ import pandas as pd
 import torch
 from rich.progress import track
 
-from data.arguments import parse_arguments
+from data.arguments import clear_errors, parse_arguments
 from data.codec_batches import frames_of
 from data.codec_features import prepare
-from data.mvc_durations import COLUMNS, with_silence, write_durations
+from data.mvc_batches import untimed
+from data.mvc_durations import COLUMNS, write_durations
 from mamtra.model_folder import model_sha256
 from mamtra.mvc.aligner import Aligner, best_path, load_aligner
 from mamtra.text.english import MARKS
@@ -36,33 +38,32 @@ def aligned(model: Aligner, ids: list[int], mel: torch.Tensor) -> np.ndarray:
 
 
 def align(corpus: Path, aligner: Path, out: Path) -> pd.DataFrame:
-    """One row a recording of the corpus, in its order. Raises ValueError, naming the recording, for one that
-    is too short for its text, and what `load_aligner` and `prepare` raise."""
+    """One row a recording of the corpus, in its order, without those that `untimed` leaves out.
+
+    Raises ValueError for an aligner of other text tokens or a file of another aligner, and what `load_aligner`
+    and `prepare` raise.
+    """
     model, features = load_aligner(aligner), prepare(corpus)
     if model.sizes.vocab != len(SYMBOLS):
         raise ValueError(f"{aligner} reads {model.sizes.vocab} text tokens, not {len(SYMBOLS)}")
     source = f"aligner:{model_sha256(aligner)[:12]}"
-    ids_of = {symbol: i for i, symbol in enumerate(SYMBOLS)}
     before = pd.read_parquet(out) if out.is_file() else pd.DataFrame(columns=COLUMNS)
     if len(before) and set(before["source"]) != {source}:
         raise ValueError(f"{out} holds durations of {before['source'].iloc[0]}: delete it")
     done = before.set_index("utterance").to_dict("index")
     rows: dict[str, dict[str, Any]] = {str(u): {"utterance": u, **row} for u, row in done.items()}
+    table = untimed(features.index)
     row: Any
-    for row in track(features.index.itertuples(), "alignment", len(features.index)):
+    for row in track(table.itertuples(), "alignment", len(table)):
         if row.utterance in rows:
             continue
-        ids = [ids_of[symbol] for symbol in with_silence(row.text)]
         mel = frames_of(features, row.first_frame, row.n_frames)[0]
-        try:
-            found = aligned(model, ids, mel)
-        except ValueError as error:
-            raise ValueError(f"{row.utterance}: {error}") from error
-        columns = (row.utterance, np.asarray(ids, np.int16), found.astype(np.int16), source)
+        found = aligned(model, row.ids.tolist(), mel)
+        columns = (row.utterance, row.ids.astype(np.int16), found.astype(np.int16), source)
         rows[row.utterance] = dict(zip(COLUMNS, columns, strict=True))
         if len(rows) % EVERY == 0:
             write_durations(pd.DataFrame(list(rows.values()), columns=COLUMNS), out)
-    made = pd.DataFrame([rows[u] for u in features.index["utterance"]], columns=COLUMNS)
+    made = pd.DataFrame([rows[u] for u in table["utterance"]], columns=COLUMNS)
     write_durations(made, out)
     return made
 
@@ -91,9 +92,10 @@ def border_scores(found: pd.DataFrame, times: pd.DataFrame) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    options = parse_arguments(__doc__, required=("corpus", "aligner", "out"), optional=("times",))
-    table = align(Path(options["corpus"]), Path(options["aligner"]), Path(options["out"]))
-    print(f"{len(table)} rows -> {options['out']}")
-    if "times" in options:
-        for name, value in border_scores(table, pd.read_parquet(options["times"])).items():
-            print(f"{name}: {value:.3g}")
+    with clear_errors():
+        options = parse_arguments(__doc__, ("corpus", "aligner", "out"), ("times",))
+        made = align(Path(options["corpus"]), Path(options["aligner"]), Path(options["out"]))
+        print(f"{len(made)} rows -> {options['out']}")
+        if "times" in options:
+            for name, value in border_scores(made, pd.read_parquet(options["times"])).items():
+                print(f"{name}: {value:.3g}")

@@ -16,10 +16,9 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from data.codec_batches import frames_of
 from data.codec_features import CodecCorpus, prepare
-from data.mvc_durations import COLUMNS, with_silence
+from data.mvc_durations import COLUMNS, ids_of
 from mamtra.mvc.batch import MVCBatch
 from mamtra.mvc.voice import Voices
-from mamtra.text.phonemes import SYMBOLS
 
 FRAMES_PER_S = 100
 REFERENCE_FRAMES = 300  # three seconds of another recording, for models that read the prompt's mel
@@ -95,16 +94,26 @@ class MVCRecordings:
         """(R, M) of another recording of the voice, where it has one; R is even."""
         others = self.mates(number)
         others = others[others != number] if len(others) > 1 else others
-        row: Any = self.table.iloc[int(others[draw % len(others)])]
+        # A draw is below VOICES_READ, a voice may have more recordings: the row's number reaches them.
+        row: Any = self.table.iloc[int(others[(number * VOICES_READ + draw) % len(others)])]
         count = min(int(row["n_frames"]), REFERENCE_FRAMES)
         return frames_of(self.corpus, row["first_frame"], count)[0]
 
 
 def untimed(rows: pd.DataFrame) -> pd.DataFrame:
-    """Recordings with the tokens of their texts, whose durations nobody knows: all 0."""
-    ids = {symbol: i for i, symbol in enumerate(SYMBOLS)}
-    texts = [np.array([ids[s] for s in with_silence(text)]) for text in rows["text"]]
-    return rows.assign(ids=texts, durations=[np.zeros_like(t) for t in texts])
+    """Recordings with the tokens of their texts, whose durations nobody knows: all 0. Those with fewer frames
+    than tokens, which have no alignment, are named and left out."""
+    texts = [ids_of(text) for text in rows["text"]]
+    table = rows.assign(ids=texts, durations=[np.zeros_like(t) for t in texts])
+    counts = table["n_frames"].to_numpy()
+    short = np.flatnonzero(counts < np.array([len(ids) for ids in texts], dtype=int))
+    if len(short):
+        first = table["utterance"].iloc[short[0]]
+        print(
+            f"left out: {len(short)} of {len(table)} recordings with fewer frames than text tokens, the first "
+            f"{first} ({counts[short[0]]} frames, {len(texts[short[0]])} tokens)"
+        )
+    return table.drop(index=table.index[short]).reset_index(drop=True)
 
 
 def timed(rows: pd.DataFrame, durations: Path) -> pd.DataFrame:
@@ -125,6 +134,12 @@ def timed(rows: pd.DataFrame, durations: Path) -> pd.DataFrame:
             f"{durations}: the durations of {row['utterance']} sum to {given[wrong[0]]} frames, the "
             f"recording has {row['n_frames']}: they are of another corpus or aligner"
         )
+    for row in table.itertuples():
+        if len(row.ids) != len(row.durations) or not np.array_equal(row.ids, ids_of(row.text)):
+            raise ValueError(
+                f"{durations}: the {len(row.ids)} tokens with {len(row.durations)} durations of "
+                f"{row.utterance} are not those of its text: they are of another corpus, aligner or dictionary"
+            )
     return table
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
-from data.arguments import parse_arguments
+from data.arguments import clear_errors, parse_arguments
 from data.corpus.phoneme_times import SAMPLES_PER_FRAME, merge
 from data.phone_alignment import match
 from data.whole_files import write_table
@@ -47,6 +47,11 @@ def with_silence(text: str) -> list[str]:
     return [BOUNDARY, *(s for group in PhonemeTokenizer().spoken(text) for s in group)]
 
 
+def ids_of(text: str) -> np.ndarray:
+    """(N,) int64 ids of the same symbols."""
+    return np.asarray([0, *PhonemeTokenizer().encode(text)])
+
+
 def _row(row: Any) -> dict[str, Any]:
     n_samples = round(row.duration_s * 100 * SAMPLES_PER_FRAME)
     n_frames = -(-n_samples // ALIGN) * ALIGN // SAMPLES_PER_FRAME
@@ -56,10 +61,9 @@ def _row(row: Any) -> dict[str, Any]:
         durations = token_durations(tokens, symbols, ends, n_frames)
     except ValueError as error:
         raise ValueError(f"{row.utterance}: {error}") from error
-    ids = [0, *PhonemeTokenizer().encode(row.text)]
     return {
         "utterance": row.utterance,
-        "ids": np.asarray(ids, dtype=np.int16),
+        "ids": ids_of(row.text).astype(np.int16),
         "durations": durations.astype(np.int16),
         "source": TIMES,
     }
@@ -103,10 +107,11 @@ def write_durations(table: pd.DataFrame, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    options = parse_arguments(__doc__, required=("corpus", "out"), optional=("split", "limit"))
-    durations(
-        Path(options["corpus"]),
-        Path(options["out"]),
-        options.get("split"),
-        int(options["limit"]) if "limit" in options else None,
-    )
+    with clear_errors():
+        options = parse_arguments(__doc__, required=("corpus", "out"), optional=("split", "limit"))
+        durations(
+            Path(options["corpus"]),
+            Path(options["out"]),
+            options.get("split"),
+            int(options["limit"]) if "limit" in options else None,
+        )

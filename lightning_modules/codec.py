@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from lightning_modules.adversarial import AdversarialModule, save_network
 from lightning_modules.codec_start import PHONE_RECOGNISER
 from lightning_modules.discriminator import MelDiscriminator
+from mamtra.backbone.elementwise import without_autocast
 from mamtra.speech.batch import CodecBatch
 from mamtra.speech.codec import FRAMES_PER_TOKEN, CodecNetwork
 from mamtra.speech.features import F_MAX_HZ, F_MIN_HZ, N_MELS
@@ -129,7 +130,8 @@ class CodecModule(AdversarialModule):
         token_mask = batch.mask[:, ::FRAMES_PER_TOKEN]
         terms = {}
         if self.freeze_tokenizer:
-            with torch.no_grad():
+            # The codes that it will be given: `MiniCodec.encode` runs in fp32.
+            with torch.no_grad(), without_autocast(batch.mel):
                 codes = self.network.tokenizer(batch.mel, batch.mask)
         elif self.training:
             codes, other = self._stretched_codes(batch)
@@ -208,13 +210,15 @@ class CodecModule(AdversarialModule):
             fake = mel * batch.mask.unsqueeze(-1)
             real_score, _ = self.discriminator(batch.mel)
             fake_score, _ = self.discriminator(fake.detach())
+            real_score, fake_score = real_score.float(), fake_score.float()
             terms["critic"] = (real_score - 1).square().mean() + fake_score.square().mean()
             self.judge(terms["critic"])
             with torch.no_grad():
                 _, real_features = self.discriminator(batch.mel)
             score, features = self.discriminator(fake)
-            match = sum((a - b).abs().mean() for a, b in zip(features, real_features, strict=True))
-            terms["adversarial"] = (score - 1).square().mean()
+            pairs = zip(features, real_features, strict=True)
+            match = sum((a.float() - b.float()).abs().mean() for a, b in pairs)
+            terms["adversarial"] = (score.float() - 1).square().mean()
             terms["features"] = torch.as_tensor(match)
             loss = loss + self.adversarial_weight * terms["adversarial"]
             loss = loss + self.feature_weight * terms["features"]

@@ -167,9 +167,18 @@ class MVCModule(LanguageModelModule):
         parts = [getattr(self.weights, name) * terms[name] for name in self.TERMS]
         return torch.stack(parts).sum()
 
+    @property
+    def _frozen(self) -> bool:
+        return self.global_step < self.training_of_decoder.frozen_steps
+
+    def on_after_backward(self) -> None:
+        if self._frozen:  # where there are several processes they made gradients all the same
+            for parameter in self.model.decoder.parameters():
+                parameter.grad = None
+
     def training_step(self, batch: MVCBatch, batch_idx: int) -> Tensor:
-        frozen = self.global_step < self.training_of_decoder.frozen_steps
-        self.model.decoder.requires_grad_(not frozen)
+        # Processes agree once, before the first step, on which parameters have gradients.
+        self.model.decoder.requires_grad_(not self._frozen or self.trainer.world_size > 1)
         terms = self.terms(batch)
         loss = self.total(terms)
         self.log_training({**terms, "loss": loss}, len(batch.ids))

@@ -37,8 +37,7 @@ class AlignerModule(LanguageModelModule):
         self.model.load_state_dict(load_aligner(path).state_dict())
 
     def _scores(self, batch: MVCBatch) -> Tensor:
-        """(B, T, N) in fp32, whatever precision the model runs in: sums over paths, and NumPy knows no bfloat16."""
-        return self.model(batch.ids, batch.n_ids, batch.mel, batch.n_frames).float()
+        return self.model(batch.ids, batch.n_ids, batch.mel, batch.n_frames)
 
     def training_step(self, batch: MVCBatch, batch_idx: int) -> Tensor:
         loss = forward_sum(self._scores(batch), batch.n_ids, batch.n_frames)

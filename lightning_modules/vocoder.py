@@ -112,15 +112,15 @@ class VocoderModule(AdversarialModule):
             real, fake = self._critic_inputs(batch.wave), self._critic_inputs(wave)
             critic_loss = wave.new_zeros(())
             for judge, r, f in zip(self.discriminators, real, fake, strict=True):
-                critic_loss = critic_loss + (judge(r)[0] - 1).square().mean()
-                critic_loss = critic_loss + judge(f.detach())[0].square().mean()
+                critic_loss = critic_loss + (judge(r)[0].float() - 1).square().mean()
+                critic_loss = critic_loss + judge(f.detach())[0].float().square().mean()
             self.judge(critic_loss)
             adversarial, match = wave.new_zeros(()), wave.new_zeros(())
             for judge, r, f in zip(self.discriminators, real, fake, strict=True):
                 with torch.no_grad():
                     _, wanted = judge(r)
                 score, found = judge(f)
-                adversarial = adversarial + (score - 1).square().mean() / len(RESOLUTIONS)
+                adversarial = adversarial + (score.float() - 1).square().mean() / len(RESOLUTIONS)
                 for a, b in zip(found, wanted, strict=True):
                     match = match + F.l1_loss(a, b) / len(RESOLUTIONS) / len(found)
             terms |= {"adversarial": adversarial, "features": match, "critic": critic_loss}

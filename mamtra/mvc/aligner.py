@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mamtra.backbone.elementwise import without_autocast
 from mamtra.model_folder import (
     DESCRIPTION,
     CheckpointError,
@@ -76,15 +77,23 @@ class Aligner(nn.Module):
         heard = self.text(self.embedding(ids), text)
         heard = self.context(heard, src_key_padding_mask=~text.valid)
         said = self.mel(mel, Rows.of(n_frames, mel.shape[1]))
-        # Distances as a product: the differences of all pairs would take T * N * H numbers.
-        distance = (
-            said.square().sum(-1, keepdim=True)
-            - 2 * said @ heard.transpose(1, 2)
-            + heard.square().sum(-1)[:, None, :]
-        )
-        scores = (-TEMPERATURE * distance).masked_fill(~text.valid[:, None, :], NEVER)
-        prior = diagonal_prior(n_ids.tolist(), n_frames.tolist(), *scores.shape[1:])
-        return (scores.log_softmax(dim=-1) + prior.to(scores)).clamp(min=NEVER)
+        with without_autocast(said):
+            scores = _nearness(said.float(), heard.float())
+            scores = scores.masked_fill(~text.valid[:, None, :], NEVER)
+            prior = diagonal_prior(n_ids.tolist(), n_frames.tolist(), *scores.shape[1:])
+            return (scores.log_softmax(dim=-1) + prior.to(scores)).clamp(min=NEVER)
+
+
+def _nearness(said: Tensor, heard: Tensor) -> Tensor:
+    """(B, T, H), (B, N, H) -> (B, T, N). In fp32: the terms of the distance nearly cancel, and a prior of
+    -80 nats rounded to 8 bits is off by half a nat."""
+    # A product: the differences of all pairs would take T * N * H numbers.
+    distance = (
+        said.square().sum(-1, keepdim=True)
+        - 2 * said @ heard.transpose(1, 2)
+        + heard.square().sum(-1)[:, None, :]
+    )
+    return -TEMPERATURE * distance
 
 
 def diagonal_prior(

@@ -43,7 +43,8 @@ def frame_count(samples: int) -> int:
 
 
 def log_mel(wave: torch.Tensor) -> torch.Tensor:
-    """(..., n) waveform at 16 kHz to (..., F, M) natural-log mel magnitudes, F = frame_count(n)."""
+    """(..., n) waveform at 16 kHz to (..., F, M) natural-log mel magnitudes, F = frame_count(n); in fp32 under
+    autocast, too, whose product would round every band to 8 bits."""
     spectrum = torch.stft(
         wave,
         N_FFT,
@@ -54,7 +55,8 @@ def log_mel(wave: torch.Tensor) -> torch.Tensor:
         pad_mode="constant",
         return_complex=True,
     ).abs()
-    mel = spectrum.transpose(-1, -2) @ _mel_filters().to(wave.device)
+    with torch.autocast(spectrum.device.type, enabled=False):
+        mel = spectrum.transpose(-1, -2) @ _mel_filters().to(wave.device)
     return mel.clamp_min(LOG_FLOOR).log()[..., : frame_count(wave.shape[-1]), :]
 
 

@@ -7,13 +7,15 @@ import pandas as pd
 import pytest
 import torch
 
+from data import mvc_align
 from data.codec_features import CodecCorpus
 from data.corpus.phoneme_times import merge
 from data.mvc_align import border_scores
 from data.mvc_batches import MVCBatches, MVCRecordings
 from data.mvc_durations import COLUMNS, durations, token_durations, with_silence
+from mamtra.mvc.aligner import Aligner, AlignerSizes, save_aligner
 from mamtra.speech.features import N_MELS
-from mamtra.text.phonemes import PhonemeTokenizer
+from mamtra.text.phonemes import SYMBOLS, PhonemeTokenizer
 
 PHONEMES = ["^", "k", "ˈ", "æ", "t", " ", "s", "ˈ", "æ", "t", ".", "$"]
 ENDS = [1600, 3200, 3360, 6400, 8000, 8160, 9600, 9760, 12800, 14400, 15000, 16000]
@@ -153,6 +155,14 @@ def test_bad_durations_and_settings_are_named(corpus, table, tmp_path):
     other = corpus.index.assign(n_frames=corpus.index["n_frames"] + 4)
     with pytest.raises(ValueError, match="another corpus or aligner"):
         MVCRecordings(replace(corpus, index=other), table, "train")
+    texts = corpus.index.assign(text="sat cat.")  # as many tokens, others
+    with pytest.raises(ValueError, match="of u0 are not those of its text"):
+        MVCRecordings(replace(corpus, index=texts), table, "train")
+    known = pd.read_parquet(table)
+    short = known.assign(durations=[row[:1] for row in known["durations"]])
+    short.to_parquet(tmp_path / "short.parquet")
+    with pytest.raises(ValueError, match="tokens with 1 durations of u0"):
+        MVCRecordings(corpus, tmp_path / "short.parquet", "train")
     pd.read_parquet(table).drop(columns="source").to_parquet(table)
     with pytest.raises(ValueError, match="no column source"):
         MVCRecordings(corpus, table, "train")
@@ -165,6 +175,70 @@ def test_without_times_the_tokens_are_there_and_durations_are_not(corpus):
         int(batch.durations.sum()) == 0
         and batch.n_ids.tolist() == [len(with_silence("cat sat."))] * 2
     )
+
+
+def test_a_recording_shorter_than_its_text_is_left_out_by_name(corpus, capsys):
+    texts = ["cat sat." * 9 if u == "u1" else "cat sat." for u in corpus.index["utterance"]]
+    recordings = MVCRecordings(
+        replace(corpus, index=corpus.index.assign(text=texts)), None, "train"
+    )
+    assert "u1" not in set(recordings.table["utterance"]) and len(recordings) == 7
+    said = capsys.readouterr().out
+    assert "left out: 1 of 8 recordings" in said and "the first u1 (24 frames, " in said
+    assert recordings.batch([[6]], [0], mel=False).utterances == ("u7",)
+
+
+def test_a_reference_can_be_any_other_recording_of_the_voice(corpus):
+    # One voice with more recordings than there are draws; each mel holds its recording's number.
+    n, frames = 600, 20
+    index = pd.DataFrame(
+        {
+            "utterance": [f"u{i}" for i in range(n)],
+            "split": "train",
+            "text": "cat sat.",
+            "voice": "v0",
+            "n_frames": frames,
+            "first_frame": frames * np.arange(n),
+        }
+    )
+    mel = np.repeat(np.repeat(np.arange(n), frames)[:, None], N_MELS, axis=1).astype(np.float16)
+    f0 = np.zeros(n * frames, np.float32)
+    recordings = MVCRecordings(replace(corpus, index=index, mel=mel, f0=f0), None, "train")
+    of = {float(recordings.batch([[i]], [0], False).mel[0, 0, 0]): i for i in range(n)}
+    pairs = [(i, draw) for i in range(0, n, 2) for draw in (0, 85, 170, 255)]
+    read = {i: of[float(recordings._reference(i, draw)[0, 0])] for i, draw in pairs}
+    assert all(i != other for i, other in read.items())
+    reached = {of[float(recordings._reference(i, draw)[0, 0])] for i, draw in pairs}
+    assert len(reached) > 400 and max(reached) > 590
+
+
+def test_an_alignment_that_was_killed_goes_on(corpus, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    save_aligner(tmp_path / "aligner", Aligner(AlignerSizes(len(SYMBOLS), 16)), {}, "fp32")
+    monkeypatch.setattr(mvc_align, "prepare", lambda corpus: corpus)
+    monkeypatch.setattr(mvc_align, "EVERY", 2)
+    whole = mvc_align.align(corpus, tmp_path / "aligner", tmp_path / "whole.parquet")
+    real, calls = mvc_align.aligned, []
+
+    def killed(model, ids, mel):
+        calls.append(len(mel))
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return real(model, ids, mel)
+
+    monkeypatch.setattr(mvc_align, "aligned", killed)
+    out = tmp_path / "parts.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        mvc_align.align(corpus, tmp_path / "aligner", out)
+    assert len(pd.read_parquet(out)) == 4, "two writings of two"
+    parts = mvc_align.align(corpus, tmp_path / "aligner", out)
+    assert len(calls) == 6 + 6, "the four that were written are not aligned again"
+    pd.testing.assert_frame_equal(parts, whole)
+    pd.testing.assert_frame_equal(pd.read_parquet(out), pd.read_parquet(tmp_path / "whole.parquet"))
+    assert [int(d.sum()) for d in parts["durations"]] == corpus.index["n_frames"].tolist()
+    save_aligner(tmp_path / "other", Aligner(AlignerSizes(len(SYMBOLS), 16)), {}, "fp32")
+    with pytest.raises(ValueError, match=r"holds durations of aligner:.*: delete it"):
+        mvc_align.align(corpus, tmp_path / "other", out)
 
 
 def test_borders_are_scored_against_true_times():

@@ -176,6 +176,18 @@ def test_a_frozen_decoder_stays_and_a_share_is_its_rate(tmp_path):
     assert rates["decoder decayed"] == pytest.approx(0.1 * rates["conditioning decayed"])
 
 
+@pytest.mark.parametrize("frozen_steps", [3, 1])
+def test_two_processes_freeze_and_thaw_the_decoder(tmp_path, frozen_steps):
+    # Which parameters have gradients is agreed on once: a decoder without any ended the second step.
+    module = made_module(decoder=DecoderTraining(frozen_steps, 0.1, 8, 0.0))
+    before = {name: p.clone() for name, p in module.model.named_parameters()}
+    two = {"devices": 2, "strategy": "ddp_fork"}
+    after = load_mvc(trained(module, tmp_path / "run", 3, **two)).state_dict()
+    moved = {name for name, value in before.items() if not torch.equal(after[name], value)}
+    assert any(name.startswith("text.") for name in moved)
+    assert any(name.startswith("decoder.") for name in moved) == (frozen_steps < 3)
+
+
 class Stop(Callback):
     """Ends the first part of a run in its third step, as Ctrl-C would."""
 
@@ -203,7 +215,7 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path, callback):
 
 
 def test_model_and_aligner_train_in_bfloat16_close_to_fp32(tmp_path):
-    # What trainer.precision=auto takes where the processor has it; a value has 8 bits, a loss is a mean of many.
+    # What trainer.precision=auto takes where the processor has it. A loss is a mean of many values of 8 bits.
     found = {}
     for precision in ("32-true", "bf16-mixed"):
         for name in ("mvc", "aligner"):
@@ -217,6 +229,23 @@ def test_model_and_aligner_train_in_bfloat16_close_to_fp32(tmp_path):
     for name in ("mvc", "aligner"):
         assert found["bf16-mixed", name] == pytest.approx(found["32-true", name], rel=0.02)
         assert found["bf16-mixed", name] != found["32-true", name], "it did not train in bfloat16"
+
+
+def test_the_aligner_measures_distances_in_fp32_under_autocast():
+    # 50 tokens in 300 frames: distances whose terms nearly cancel, and a prior of up to a hundred nats.
+    torch.manual_seed(0)
+    model = Aligner(AlignerSizes(12, 64)).eval()
+    given = (torch.randint(12, (1, 50)), torch.tensor([50]), torch.randn(1, 300, 80))
+    with torch.no_grad():
+        wanted = model(*given, torch.tensor([300]))
+        with torch.autocast("cpu", torch.bfloat16):
+            found = model(*given, torch.tensor([300]))
+    assert found.dtype == torch.float32
+    near = wanted > -10  # what a path can go through
+    # What remains is the rounding of the encoders; the prior alone was off by up to half a nat.
+    assert float((found - wanted)[near].abs().max()) < 0.05
+    far = (wanted < -40) & (wanted > -1000)
+    assert float((found - wanted)[far].abs().max()) < 0.05
 
 
 def test_the_aligner_trains_and_reports_its_borders_in_ms(tmp_path):
