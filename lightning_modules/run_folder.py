@@ -11,6 +11,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import zipfile
@@ -92,7 +93,7 @@ class RunFolder:
         changes = differences(_compared(stored), _compared(identity))
         if changes:
             raise RunError(
-                f"{self.path} holds a run with other settings: {'; '.join(changes)}. "
+                f"{self.path} holds a run with other settings: {'; '.join(changes)}. {_way_on(changes)}"
                 "Choose another run=..., or overwrite=true to discard it."
             )
         return identity
@@ -236,6 +237,13 @@ def _by(holder: Path) -> str:
 
 
 _ADVICE = "delete it to start this run again, or use overwrite=true"
+
+
+def _way_on(changes: list[str]) -> str:
+    """What lets a run go on whose precision alone is another: `auto` differs between processors."""
+    if len(changes) == 1 and (found := re.match(r"(\S*\.)?precision: (\S+) -> ", changes[0])):
+        return f"trainer.precision={found[2]} goes on with it. "
+    return ""
 
 
 def differences(stored: Any, new: Any, where: str = "") -> list[str]:

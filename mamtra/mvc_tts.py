@@ -37,8 +37,7 @@ SILENCE = 0  # id of the word boundary that speaks the silence before a text
 class MVCSynthesis:
     """wave: (n,) float32 at 16 kHz; durations: of each piece of the text the 10-ms frames of its tokens.
 
-    Times in seconds, of a batch its share: text to what the decoder is told, decoder, vocoder. `error` says
-    why a text could not be spoken; its wave has no samples then.
+    Times in seconds, of a batch its share: text to what the decoder is told, decoder, vocoder.
     """
 
     wave: torch.Tensor
@@ -46,7 +45,6 @@ class MVCSynthesis:
     condition_s: float = 0.0
     decode_s: float = 0.0
     vocode_s: float = 0.0
-    error: str | None = None
 
 
 class MVCSynthesizer:
@@ -92,8 +90,6 @@ class MVCSynthesizer:
     def speak(self, text: str, voice: Voices, seed: int, **options: Any) -> MVCSynthesis:
         """One text. Raises ValueError for what cannot be spoken."""
         (spoken,) = self.speak_batch([text], [voice], [seed], **options)
-        if spoken.error:
-            raise ValueError(spoken.error)
         return spoken
 
     @torch.inference_mode()

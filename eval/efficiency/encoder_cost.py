@@ -40,7 +40,8 @@ FRAMES_PER_TOKEN = 6  # of 10 ms
 @dataclass(frozen=True)
 class Point:
     """One arm at one length in one turn: medians of seconds, floating-point operations of conditioning (a
-    multiplication and an addition are two), and how far the process's memory rose above its start."""
+    multiplication and an addition are two), and how far the process's memory rose in the first call at this
+    length (None where the system does not say)."""
 
     system: str
     turn: int
@@ -49,7 +50,7 @@ class Point:
     decode_s: float | None
     vocode_s: float | None
     flops: int
-    peak_bytes: int
+    peak_bytes: int | None
     parameters: int
 
     @property
@@ -177,11 +178,12 @@ def _table(points: Sequence[Point]) -> Table:
         ]
         known = [time for time in times if time is not None]
         share = f"{known[0] / sum(known):.1%}" if len(known) == len(times) else "–"
-        peak = median(p.peak_bytes for p in own)
+        peaks = [p.peak_bytes for p in own if p.peak_bytes is not None]
+        peak = f"{median(peaks) / 1e6:.0f}" if peaks else "–"
         table.add_row(
             *(name, str(n), f"{own[0].speech_s:.1f}"),
             *("–" if time is None else f"{1000 * time:.1f}" for time in times),
-            *(share, f"{own[0].flops / 1e9:.2f}", f"{peak / 1e6:.0f}", f"{own[0].parameters:,}"),
+            *(share, f"{own[0].flops / 1e9:.2f}", peak, f"{own[0].parameters:,}"),
         )
     return table
 

@@ -18,7 +18,7 @@ from eval.console import number_table
 from eval.metrics.prosody.pitch import TRACKERS
 from eval.prosody.measure import measure
 from eval.prosody.pairs import Pairing, pairings
-from eval.prosody.table import DISTANCES, OTHERS, Line, agreement, line_of
+from eval.prosody.table import DISTANCES, OTHERS, Line, agreement, line_of, verdict
 from eval.settings import Prosody
 from eval.store.evaluations import find_evaluations
 from eval.store.files import InputError, sha256_file, write_text
@@ -75,9 +75,9 @@ def prosody(s: Prosody, console: Console) -> int:
     tau = agreement(lines)
     if tau is not None:
         first, second = s.trackers[:2]
-        verdict = "alike" if tau == 1 else "not alike: no claim about pitch rests on one of them"
         console.print(
-            f"{first} and {second} rank the systems {verdict} (Kendall {tau:.2f})", markup=False
+            f"{first} and {second} rank the systems {verdict(tau)} (Kendall {tau:.2f})",
+            markup=False,
         )
     write_text(s.results / CSV, _csv(lines))
     console.print(f"{s.results / CSV}", markup=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -66,3 +67,13 @@ def agreement(lines: Mapping[str, Sequence[Line]]) -> float | None:
         return None
     found: Any = kendalltau([first[name] for name in shared], [second[name] for name in shared])
     return float(found.statistic)
+
+
+def verdict(tau: float) -> str:
+    """What Kendall's tau says about two rankings."""
+    if math.isnan(tau):
+        return "not at all: one of them finds no difference"
+    # SciPy's tau of equal rankings is 0.9999999999999999 for some numbers of systems.
+    if tau > 1 - 1e-9:
+        return "alike"
+    return "not alike: no claim about pitch rests on one of them"

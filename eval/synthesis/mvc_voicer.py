@@ -114,7 +114,6 @@ class MVCVoicer:
                 rate_hz,
                 lm_s=speech.condition_s + speech.decode_s,
                 vocode_s=speech.vocode_s,
-                error=speech.error,
             )
             for speech in spoken
         ]

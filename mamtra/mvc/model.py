@@ -6,6 +6,7 @@ on regulated text (docs/mvc.md). `LeakyMVC` shows what the literal reading does.
 B batch, N text tokens, F frames at 50 Hz (2F at 100 Hz), D d_model, S d_style.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -95,6 +96,12 @@ class MVC(nn.Module):
         prosody = self.expression(u, place, style, rows, mel)
         return Condition(log_durations, prosody, style, rows)
 
+    @staticmethod
+    def check_pace(pace: float) -> None:
+        """Raises ValueError for a pace at which nothing can be said."""
+        if not (math.isfinite(pace) and pace > 0):
+            raise ValueError(f"pace must be a number above 0 (2 is twice as fast), got {pace}")
+
     def durations(self, log_durations: Tensor, rows: Rows, pace: float = 1.0) -> Tensor:
         """(B, N) int64 frames of 10 ms, 0 on padding; `pace` 2 is twice as fast. A row has at least two."""
         whole = self.frames_of(log_durations, pace) * rows.valid
@@ -123,11 +130,12 @@ class MVC(nn.Module):
         temperature: standard deviation of the noise that the decoder starts from (Grad-TTS, 2105.06337, section
         3.4): below 1 it strays less from the mean.
         durations: of each text (N,) int64 10-ms frames, instead of those that the model predicts.
-        Raises ValueError for an empty text, a temperature below 0, durations of another number of tokens, and
-        for a text that would take more than LONGEST_S in one go.
+        Raises ValueError for an empty text, a temperature below 0, a pace that is not above 0, durations of
+        another number of tokens, and for a text that would take more than LONGEST_S in one go.
         """
-        if temperature < 0:
+        if not (math.isfinite(temperature) and temperature >= 0):
             raise ValueError(f"temperature must not be negative, got {temperature}")
+        self.check_pace(pace)
         if not texts or min(map(len, texts)) == 0:
             raise ValueError("a text without tokens cannot be spoken")
         started_s = time.perf_counter()

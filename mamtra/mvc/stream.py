@@ -87,7 +87,8 @@ class Piece:
 class ConditionStream:
     """Conditions on one text that comes in pieces. Raises ValueError for a model that cannot.
 
-    `pace` as in `MVC.speak`. After `push(ids, final=True)` it is used up.
+    `pace` as in `MVC.speak`. After `push(ids, final=True)` it is used up. A text of fewer than two frames gets
+    them as `MVC.durations` has it, in its last piece.
     """
 
     def __init__(self, model: MVC, voices: Voices, pace: float = 1.0) -> None:
@@ -97,6 +98,7 @@ class ConditionStream:
                 f"conditioning={model.arm} with lookahead={model.sizes.lookahead} cannot read piece by piece: "
                 "train a Mamba arm with sizes.lookahead"
             )
+        model.check_pace(pace)
         self.model, self.pace = model.eval(), pace
         with torch.inference_mode():
             self.style = model.voice(voices)
@@ -116,6 +118,8 @@ class ConditionStream:
         h_rhythm = self.rhythm.push(h_text, self.style, final)
         log_durations = rhythm.duration(rhythm.norm(h_rhythm)).squeeze(-1)
         durations = self.model.frames_of(log_durations, self.pace)
+        if final and self.spoken + int(durations.sum()) < 2:
+            durations[:, 0] = 2
         return Piece(durations, self._prosody(h_text + h_rhythm, durations, final))
 
     def _convolved(self, x: Tensor, final: bool) -> Tensor:

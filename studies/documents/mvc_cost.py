@@ -49,12 +49,15 @@ def cost_table(sources: Sources) -> str:
     for name in systems:
         own = [p for p in points if p.system == name]
         times = [median(1000 * p.condition_s for p in own if p.n_tokens == n) for n in lengths]
-        peak = median(p.peak_bytes for p in own if p.n_tokens == lengths[-1]) / 1e6
+        peaks = [
+            p.peak_bytes for p in own if p.n_tokens == lengths[-1] and p.peak_bytes is not None
+        ]
+        peak = f"{median(peaks) / 1e6:.0f}" if peaks else "–"
         faster = _ratio(points, name, lengths[-1], "condition_s")
         told = "1" if name == OURS else _spread(faster)
         rows.append(
             [f"`{name}`", f"{own[0].parameters / 1e6:.2f}", *(f"{t:.0f}" for t in times)]
-            + [f"{peak:.0f}", told]
+            + [peak, told]
         )
     headers = ["arm", "parameters, M", *(f"ms at {n}" for n in lengths)]
     last = f"its time in that of `{OURS}`, at {lengths[-1]}"

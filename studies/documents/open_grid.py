@@ -55,7 +55,12 @@ def groups(study: Study) -> dict[Group, dict[int, str]]:
     """Seed -> work of every kind of cell, by ratio from many attention layers to few."""
     found: defaultdict[Group, dict[int, str]] = defaultdict(dict)
     for cell in study.cells:
-        found[_group(cell)][int(cell["seed"])] = str(cell["work"])
+        kind, seed, work = _group(cell), int(cell["seed"]), str(cell["work"])
+        if found[kind].setdefault(seed, work) != work:
+            raise InputError(
+                f"{work} and {found[kind][seed]} are both {' '.join(filter(None, kind))}, seed {seed}: they differ in "
+                f"where they were made alone ({', '.join(PLACES)}), such as in precision"
+            )
     few = sorted(found, key=lambda one: (float(one[0].rpartition("to")[2]), *one[1:]))
     return {one: dict(sorted(found[one].items())) for one in few}
 

@@ -3,11 +3,13 @@
 import csv
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 from rich.console import Console
 
+from eval.efficiency import encoder_point
 from eval.efficiency.encoder_cost import Point, crossover, crossovers, described, encoder_cost
-from eval.efficiency.encoder_point import point
+from eval.efficiency.encoder_point import PROCESS, point, rise
 from eval.efficiency.settings import ArmSizes, EncoderCost
 from eval.settings import SystemSettings
 from eval.store.files import InputError
@@ -39,6 +41,24 @@ def settings(tmp_path) -> EncoderCost:
 
 def at(system: str, turn: int = 0, **seconds: float) -> list[Point]:
     return [Point(system, turn, int(n[1:]), s, None, None, 0, 0, 0) for n, s in seconds.items()]
+
+
+@pytest.mark.skipif(not (PROCESS / "clear_refs").exists(), reason="asks Linux for the peak")
+def test_memory_that_rises_below_an_earlier_peak_is_seen():
+    np.ones(400_000_000, np.uint8)  # gone at once, but the process's peak
+
+    def call(n_bytes: int = 100_000_000):
+        return np.ones(n_bytes, np.uint8).sum()
+
+    found = rise(call)
+    assert found is not None and 95e6 < found < 150e6
+    small = rise(lambda: None)
+    assert small is not None and small < 5e6
+
+
+def test_without_linux_no_peak_is_made_up(monkeypatch, tmp_path, settings):
+    monkeypatch.setattr(encoder_point, "PROCESS", tmp_path)
+    assert rise(lambda: None) is None
 
 
 def test_crossovers_lie_between_lengths_on_logarithms():

@@ -273,3 +273,19 @@ def test_run_folder_refuses_another_run(tmp_path):
     assert not run.last.exists()
     with pytest.raises(FileNotFoundError, match="absent does not exist"):
         run.check(settings, {"tokens": tmp_path / "absent"}, overwrite=False)
+
+
+def test_a_run_of_another_precision_alone_is_told_how_to_go_on(tmp_path):
+    # precision=auto is decided by each processor: a run that moves meets the other one.
+    run = RunFolder(tmp_path / "run", "teacher")
+    settings = {"trainer": {"precision": "32-true"}, "steps": 4}
+    run.claim(run.check(settings, {}, overwrite=False))
+    run.last.write_bytes(b"x")
+    moved = {**settings, "trainer": {"precision": "bf16-mixed"}}
+    with pytest.raises(
+        RunError, match=r"32-true -> bf16-mixed\. trainer\.precision=32-true goes on"
+    ):
+        run.check(moved, {}, overwrite=False)
+    with pytest.raises(RunError) as error:
+        run.check({**moved, "seed": 1}, {}, overwrite=False)
+    assert "goes on with it" not in str(error.value), "more than the precision is another"

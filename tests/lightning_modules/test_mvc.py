@@ -141,6 +141,21 @@ def test_steps_on_one_batch_lower_every_arms_loss(arm):
     assert all(p.grad is not None for p in module.model.parameters())
 
 
+@pytest.mark.parametrize("arm", ARMS)
+def test_no_gradient_reaches_the_mel_that_is_to_be_said_but_in_the_arm_that_leaks(arm):
+    """As in training, where the target is in the batch that conditioning is made of."""
+    module, batch = made_module(arm), made_batch()
+    batch.mel.requires_grad_()
+    found = module.condition(batch)
+    told = (*vars(found.prosody).values(), found.log_durations, found.style)
+    total = sum((part.float().sum() for part in told), torch.zeros(()))
+    (gradient,) = torch.autograd.grad(total, batch.mel, allow_unused=True)
+    if arm == "leak":
+        assert gradient is not None and float(gradient.abs().sum()) > 0
+    else:
+        assert gradient is None, "what conditions does not depend on it at all"
+
+
 def test_padding_of_a_batch_changes_no_term():
     module, batch = made_module(), made_batch()
     terms = module.terms(batch, torch.Generator().manual_seed(1))

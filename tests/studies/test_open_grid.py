@@ -86,6 +86,13 @@ def test_a_grid_without_its_control_is_refused(grid, tmp_path):
         grid_table(Sources(tmp_path))
 
 
+def test_two_cells_that_differ_in_precision_alone_are_not_mixed(grid, tmp_path):
+    put(grid, "AM-7", [0, 0, 0], "1to1", "oas", (A, M), 0, ("trainer.precision=bf16-mixed",))
+    publish(grid, tmp_path / "results/open/grid")
+    with pytest.raises(InputError, match=r"are both 1to1 oas M, seed 0: .*such as in precision"):
+        grid_table(Sources(tmp_path))
+
+
 def test_a_plan_of_two_mixers_is_named(grid, tmp_path):
     publish(grid, tmp_path / "results/open/grid")
     path = tmp_path / "results/open/grid/cells.csv"

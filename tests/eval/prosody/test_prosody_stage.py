@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from rich.console import Console
+from scipy.stats import kendalltau
 
 from data.workers import worker_processes
 from eval.analysis.statistics import Interval
@@ -17,7 +18,7 @@ from eval.prosody import measure as measuring
 from eval.prosody.measure import file_of, measure
 from eval.prosody.pairs import pairings
 from eval.prosody.stage import _tables, prosody
-from eval.prosody.table import Line, agreement, line_of
+from eval.prosody.table import Line, agreement, line_of, verdict
 from eval.settings import Prosody, TestSetSettings
 from eval.store.evaluations import Evaluated
 from eval.store.files import InputError
@@ -134,6 +135,16 @@ def test_places_lie_between_floor_and_ceiling_and_trackers_are_compared():
     assert agreement({"pyin": ranked(1, 2, 3), "nccf": ranked(4, 5, 6)}) == pytest.approx(1)
     assert agreement({"pyin": ranked(1, 2, 3), "nccf": ranked(4, 6, 5)}) < 1
     assert agreement({"pyin": ranked(1, 2, 3)}) is None
+
+
+@pytest.mark.parametrize("n", [2, 5, 6, 8, 10])
+def test_equal_rankings_are_alike_whatever_their_number(n):
+    # scipy's tau of five equal ranks is 0.9999999999999999.
+    assert verdict(float(kendalltau(range(n), range(n)).statistic)) == "alike"
+    other = [1, 0, *range(2, n)]
+    assert verdict(float(kendalltau(range(n), other).statistic)).startswith("not alike")
+    tied = float(kendalltau(range(n), [1.0] * n).statistic)
+    assert verdict(tied) == "not at all: one of them finds no difference"
 
 
 def settings(tmp_path, **changes) -> Prosody:

@@ -47,6 +47,23 @@ def test_pieces_are_the_whole(make, tiny, voices, lookahead, cuts):
         torch.testing.assert_close(joined, getattr(whole, name), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("cuts", [(), (3,)])
+@torch.inference_mode()
+def test_a_text_of_no_frames_gets_two_as_it_does_at_once(make, tiny, voices, cuts):
+    model = make("mvc", replace(tiny, lookahead=2))
+    model.rhythm.duration.weight.zero_()
+    model.rhythm.duration.bias.fill_(-5.0)
+    one = Voices(voices.embedding[:1])
+    pieces = streamed(model, one, cuts)
+    assert sum(int(piece.durations.sum()) for piece in pieces) == 2
+    assert pieces[-1].prosody is not None and pieces[-1].prosody.mu.shape[1] == 1
+    if not cuts:
+        whole = model.speak([IDS], one, [0], 0).durations[0]
+        assert torch.equal(pieces[0].durations[0], whole)
+    with pytest.raises(ValueError, match="pace must be a number above 0"):
+        ConditionStream(model, one, pace=0.0)
+
+
 def test_frames_come_before_the_text_has_ended_and_the_state_stays_small(make, tiny, voices):
     model = with_durations(make, replace(tiny, lookahead=2))
     stream = ConditionStream(model, Voices(voices.embedding[:1]))
