@@ -278,10 +278,11 @@ def test_run_folder_refuses_another_run(tmp_path):
 def test_a_run_of_another_precision_alone_is_told_how_to_go_on(tmp_path):
     # precision=auto is decided by each processor: a run that moves meets the other one.
     run = RunFolder(tmp_path / "run", "teacher")
-    settings = {"trainer": {"precision": "32-true"}, "steps": 4}
+    trainer = {"precision": "32-true", "devices": 1, "nodes": 1, "accumulate": 1}
+    settings = {"trainer": trainer, "steps": 4}
     run.claim(run.check(settings, {}, overwrite=False))
     run.last.write_bytes(b"x")
-    moved = {**settings, "trainer": {"precision": "bf16-mixed"}}
+    moved = {**settings, "trainer": {**trainer, "precision": "bf16-mixed"}}
     with pytest.raises(
         RunError, match=r"32-true -> bf16-mixed\. trainer\.precision=32-true goes on"
     ):
