@@ -59,8 +59,8 @@ def groups(study: Study) -> dict[Group, dict[int, str]]:
         if found[kind].setdefault(seed, work) != work:
             what = " ".join(filter(None, kind))
             raise InputError(
-                f"{work} and {found[kind][seed]} are both {what}, seed {seed}: they differ in where they were made "
-                f"alone ({', '.join(PLACES)}), such as in precision"
+                f"{work} and {found[kind][seed]} are both {what}, seed {seed}: they differ alone in where they "
+                f"were made ({', '.join(PLACES)}), such as in precision"
             )
     few = sorted(found, key=lambda one: (float(one[0].rpartition("to")[2]), *one[1:]))
     return {one: dict(sorted(found[one].items())) for one in few}
