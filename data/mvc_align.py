@@ -3,11 +3,13 @@
     python -m data.mvc_align corpus=<folder> aligner=<folder> out=<parquet> [times=<parquet>]
 
 The aligner is what experiment=mvc_aligner exports. With times=, the file of `data.mvc_durations` of the same
-corpus, it is scored: how far its borders between tokens, and between words, are from the true ones.
+corpus, it is scored, each split by itself: how far its borders between tokens, and between words, are from the
+true ones; printed, and in <out> with the suffix .json.
 Files as of `data.mvc_durations`; the column source is "aligner:<hash>". Recordings with fewer frames than text
 tokens have no alignment: they are named and left out. What is done is kept when it stops.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from data.codec_batches import frames_of
 from data.codec_features import prepare
 from data.mvc_batches import untimed
 from data.mvc_durations import COLUMNS, write_durations
+from data.whole_files import whole
 from mamtra.model_folder import model_sha256
 from mamtra.mvc.aligner import Aligner, best_path, load_aligner
 from mamtra.text.english import MARKS
@@ -91,11 +94,36 @@ def border_scores(found: pd.DataFrame, times: pd.DataFrame) -> dict[str, float]:
     }
 
 
+def scores_by_split(
+    found: pd.DataFrame, times: pd.DataFrame, index: pd.DataFrame
+) -> dict[str, dict[str, float]]:
+    """`border_scores` of the recordings of each split of a corpus's index that both tables have, and how many."""
+    known, scores = set(times["utterance"]) & set(found["utterance"]), {}
+    for split, rows in index.groupby("split"):
+        own = found[found["utterance"].isin(known & set(rows["utterance"]))]
+        if len(own):
+            scores[str(split)] = {
+                "recordings": len(own),
+                **border_scores(pd.DataFrame(own), times),
+            }
+    if not scores:
+        raise ValueError("the two tables have no recording in common")
+    return scores
+
+
 if __name__ == "__main__":
     with clear_errors():
         options = parse_arguments(__doc__, ("corpus", "aligner", "out"), ("times",))
         made = align(Path(options["corpus"]), Path(options["aligner"]), Path(options["out"]))
         print(f"{len(made)} rows -> {options['out']}")
         if "times" in options:
-            for name, value in border_scores(made, pd.read_parquet(options["times"])).items():
-                print(f"{name}: {value:.3g}")
+            index = prepare(Path(options["corpus"])).index
+            scores = scores_by_split(made, pd.read_parquet(options["times"]), index)
+            for split, values in scores.items():
+                print(
+                    f"{split}: {', '.join(f'{name} {value:.4g}' for name, value in values.items())}"
+                )
+            path = Path(options["out"]).with_suffix(".json")
+            with whole(path) as partial:
+                partial.write_text(json.dumps(scores, indent=1) + "\n")
+            print(f"-> {path}")

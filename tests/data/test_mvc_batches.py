@@ -252,3 +252,13 @@ def test_borders_are_scored_against_true_times():
     assert found["word_border_ms"] == 0 and found["word_border_within_50_ms"] == 1
     with pytest.raises(ValueError, match="no recording in common"):
         border_scores(frames[0], frames[1].assign(utterance="v"))
+    other = [frame.assign(utterance="v") for frame in (frames[1], frames[1])]
+    index = pd.DataFrame({"utterance": ["u", "v", "w"], "split": ["valid", "train", "test"]})
+    both = [pd.concat(pair) for pair in zip(frames, other, strict=True)]
+    scores = mvc_align.scores_by_split(*both, index)
+    assert scores == {
+        "train": {"recordings": 1, **border_scores(*other)},
+        "valid": {"recordings": 1, **found},
+    }
+    with pytest.raises(ValueError, match="no recording in common"):
+        mvc_align.scores_by_split(*both, index.assign(utterance="x"))
