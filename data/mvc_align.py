@@ -97,15 +97,17 @@ def border_scores(found: pd.DataFrame, times: pd.DataFrame) -> dict[str, float]:
 def scores_by_split(
     found: pd.DataFrame, times: pd.DataFrame, index: pd.DataFrame
 ) -> dict[str, dict[str, float]]:
-    """`border_scores` of the recordings of each split of a corpus's index that both tables have, and how many."""
-    known, scores = set(times["utterance"]) & set(found["utterance"]), {}
-    for split, rows in index.groupby("split"):
-        own = found[found["utterance"].isin(known & set(rows["utterance"]))]
-        if len(own):
-            scores[str(split)] = {
-                "recordings": len(own),
-                **border_scores(pd.DataFrame(own), times),
-            }
+    """`border_scores` of the recordings of each split of a corpus's index, and how many there are.
+
+    Raises ValueError for tables of no common recording.
+    """
+    known = set(times["utterance"]) & set(found["utterance"])
+    scores: dict[str, dict[str, float]] = {}
+    for split in sorted(set(index["split"])):
+        names = known & set(index.loc[index["split"] == split, "utterance"])
+        if names:
+            own = pd.DataFrame(found[found["utterance"].isin(sorted(names))])
+            scores[str(split)] = {"recordings": len(own), **border_scores(own, times)}
     if not scores:
         raise ValueError("the two tables have no recording in common")
     return scores

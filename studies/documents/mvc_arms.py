@@ -84,7 +84,7 @@ def prosody_of(sources: Sources, path: str, tracker: str) -> Mapping[str, Mappin
     return found
 
 
-def _gaps(sources: Sources, grid: str = GRID) -> dict[tuple[str, str], Row]:
+def gaps_of(sources: Sources, grid: str = GRID) -> dict[tuple[str, str], Row]:
     """(measure, arm) -> what the arm has more than `mvc`; pitch by the first tracker."""
     words = {
         (str(row["measure"]), str(row["system"])): {
@@ -112,7 +112,7 @@ def _turned(row: Row, factor: float, digits: int) -> str:
 
 def primary_table(sources: Sources) -> str:
     """`mvc` less the other main arms: difference, p after Holm over the three, what could have been found."""
-    gaps, rows = _gaps(sources), []
+    gaps, rows = gaps_of(sources), []
     for measure, (header, factor, digits) in PRIMARY.items():
         for arm in MAIN[1:]:
             row = gaps.get((measure, arm))
@@ -135,6 +135,7 @@ def primary_table(sources: Sources) -> str:
 # measure -> (header, factor, digits) of what an arm of one seed has more than `mvc`
 MORE = {
     "wer_guarded": ("guarded WER, points", 100, 1),
+    "perfect": ("without error, points", 100, 1),
     "f0_rmse_cents": ("F0, cents", 1, 0),
     "contour_rmse_cents": ("contour, cents", 1, 0),
     "mcd_db": ("MCD, dB", 1, 3),
@@ -144,7 +145,7 @@ MORE = {
 def modules_table(sources: Sources) -> str:
     """Arms and sizes of one seed: words, and what each has more than `mvc` with its interval, * where p after
     Holm over all of them is below 0.05; `mvc` first, then by words."""
-    gaps = _gaps(sources, MODULES)
+    gaps = gaps_of(sources, MODULES)
     found = {}
     for row in sources.csv(f"{MODULES}/cells.csv"):
         if row["status"] == "done":
@@ -155,12 +156,12 @@ def modules_table(sources: Sources) -> str:
     rows = []
     for name in sorted(found, key=lambda name: (name != OURS, found[name]["wer_guarded"])):
         words = [percent(float(found[name][key]), 1) for key in ("wer_corpus", "wer_guarded")]
-        each = ["" if name == OURS else _more(gaps, measure, name) for measure in MORE]
+        each = ["" if name == OURS else more_of(gaps, measure, name) for measure in MORE]
         rows.append([f"`{name.replace('-', ' ', 1)}`", *words, *each])
     return markdown(["arm", "WER %", "guarded", *(part[0] for part in MORE.values())], rows)
 
 
-def _more(gaps: Mapping[tuple[str, str], Row], measure: str, name: str) -> str:
+def more_of(gaps: Mapping[tuple[str, str], Row], measure: str, name: str) -> str:
     """What `name` has more than `mvc`."""
     row = gaps.get((measure, name))
     if row is None:
@@ -202,7 +203,7 @@ def arm_values(sources: Sources, name: str) -> str:
         return percent(float(np.mean([row["wer_guarded"] for row in found[part].values()])), 1)
     if part in found and what == "seeds":
         return str(len(found[part]))
-    if part in PRIMARY and (row := _gaps(sources).get((part, what))) is not None:
+    if part in PRIMARY and (row := gaps_of(sources).get((part, what))) is not None:
         _, factor, digits = PRIMARY[part]
         return _turned(row, factor, digits)
     if part.startswith("system.") and what == "wer":

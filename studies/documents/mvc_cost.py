@@ -113,6 +113,7 @@ STREAMED = {
     "growth": ("growth", 2),
     "distance_db": ("distance, dB", 2),
     "joint": ("step of level", 2),
+    "joints": ("joints", 0),
 }
 
 
