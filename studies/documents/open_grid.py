@@ -155,10 +155,10 @@ def headline_table(sources: Sources) -> str:
 def grid_values(sources: Sources, name: str) -> str:
     """`<ratio>-<placement>-<letter>.<part>`, such as `1to11-oas-M.gap`, of cells without further overrides.
 
-    Parts: `mean` WER %, `gap` to the teacher continued, `window` to the window twin, `seeds`, `state` (KB), and
-    `shared` and `bf16`: what such a state has more than the full one; `less-<cell>` to another cell. Besides:
-    `continued` (WER %), `continued.state`, `utterances`, and positions of the mean sentence, `conditioning` and
-    `generated`.
+    Parts: `mean` WER %, `wer0` that of seed 0, `gap` to the teacher continued, `window` to the window twin,
+    `seeds`, `state` (KB), and `shared` and `bf16`: what such a state has more than the full one; `less-<cell>` to
+    another cell. Besides: `continued` (WER %), `continued.state`, `utterances`, and positions of the mean
+    sentence, `conditioning` and `generated`.
     """
     own = part(sources)
     study, kinds, control = own.study, own.kinds, own.control
@@ -183,18 +183,20 @@ def grid_values(sources: Sources, name: str) -> str:
             return gap(study, other, study, works)
     if (
         works is None
-        or what not in ("mean", "seeds", "state", *base)
+        or what not in ("mean", "wer0", "seeds", "state", *base)
         or base.get(what, works) is None
     ):
         raise InputError(
-            f"no value {name!r} of results/{SYSTEM}/grid: <ratio>-<placement>-<letter>.mean, .gap, .window, "
-            ".seeds, .state, .shared, .bf16 or .less-<cell> of finished cells, continued, utterances, "
+            f"no value {name!r} of results/{SYSTEM}/grid: <ratio>-<placement>-<letter>.mean, .wer0, .gap, "
+            ".window, .seeds, .state, .shared, .bf16 or .less-<cell> of finished cells, continued, utterances, "
             "conditioning, generated"
         )
     if what == "state":
         return f"{state_of(sources, study, own_kind) / 1000:,.0f}"
     if what == "mean":
         return mean_wer(study, works)
+    if what == "wer0":
+        return percent(study.wers({0: works[0]})[0], 1)
     return str(len(works)) if what == "seeds" else gap(study, works, study, base[what])  # type: ignore[arg-type]
 
 

@@ -1,4 +1,7 @@
-"""Scores of the layers of two teachers of the open system that were told to read in different ones."""
+"""Scores of the layers of teachers of the open system that were told to read in different ones.
+
+Teacher B was trained twice: 2,300 steps, and 1,500 on another machine (b1500), where the first was gone.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,11 @@ from studies.documents.sources import Sources, between, rate, stored_interval
 
 FOLDER = "results/open/importance"
 # teacher -> (what its files end in, its guided layers)
-GUIDED = {"a": ("", range(3, 9)), "b": ("_teacher_b", range(9, 12))}
+GUIDED = {
+    "a": ("", range(3, 9)),
+    "b": ("_teacher_b", range(9, 12)),
+    "b1500": ("_teacher_b_1500", range(9, 12)),
+}
 PARTS = ("guided", "rest", "order")
 TEACHER_B = "results/open/teacher_b/test.csv"
 TEACHER_B_PARTS = {"wer": "wer_corpus", "guarded": "wer_guarded"}

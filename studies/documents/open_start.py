@@ -18,6 +18,7 @@ from studies.documents.open_grid import (
 )
 from studies.documents.sources import Sources, markdown, mean_wer, percent
 
+GENERATED = f"results/{SYSTEM}/{LONG_START}/generated.json"  # of `data.teacher_generated`
 PARTS = ("mean", "seeds", "gap", "window", "short")
 
 
@@ -43,8 +44,11 @@ def start_values(sources: Sources, name: str) -> str:
     """`<ratio>-<placement>-<letter>[+<override>...].<part>`, such as `1to11-oas-M+steps=640.gap`.
 
     Parts: `mean` WER %, `seeds`; points less the teacher continued (`gap`), the trained window (`window`), the
-    same cell after the short start (`short`), or another cell of this grid (`less-<cell>`).
+    same cell after the short start (`short`), or another cell of this grid (`less-<cell>`). Besides:
+    `generated`, the utterances that the teacher said.
     """
+    if name == "generated":
+        return f"{sources.json(GENERATED)['kept']:,}"
     own, base = part(sources, LONG_START), part(sources, GRID)
     cell, what = _split(name)
     kind = kind_of(cell)

@@ -108,6 +108,7 @@ def test_values_of_sentences_are_those_of_the_table(grid, tmp_path):
     for part in ("mean", "gap", "window"):
         assert f"| {grid_values(sources, f'1to1-oas-M.{part}')} |" in row
     assert grid_values(sources, "1to1-oas-M.seeds") == "2"
+    assert grid_values(sources, "1to1-oas-M.wer0") == f"{300 / sum(WORDS):.1f}"
     assert grid_values(sources, "1to1-oas-M.shared").startswith(
         f"{100 * (2 - 3) / sum(WORDS):+.1f} ["
     )

@@ -15,6 +15,8 @@ def sources(tmp_path):
     scores = [0.1, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.3, 0.8, 0.9, 0.7]
     layers = [{"score": score} for score in scores]
     (tmp_path / FOLDER / "oas_teacher_b.json").write_text(json.dumps({"layers": layers}))
+    again = [{"score": score} for score in [*scores[:9], 0.4, 0.6, 0.5]]
+    (tmp_path / FOLDER / "kl_teacher_b_1500.json").write_text(json.dumps({"layers": again}))
     (tmp_path / FOLDER / "oas.json").write_text(json.dumps({"layers": layers}))
     path = tmp_path / TEACHER_B
     path.parent.mkdir(parents=True)
@@ -28,6 +30,8 @@ def test_what_was_told_and_what_was_not(sources):
     assert importance_values(sources, "oas.b.guided") == "0.70 to 0.90"
     assert importance_values(sources, "oas.b.rest") == "0.30"
     assert importance_values(sources, "oas.b.order") == "10, 9, 11"
+    assert importance_values(sources, "kl.b1500.guided") == "0.40 to 0.60"
+    assert importance_values(sources, "kl.b1500.order") == "10, 11, 9"
     assert importance_values(sources, "oas.a.guided") == "0.00 to 0.30"  # layers 3 to 8
     assert importance_values(sources, "oas.a.rest") == "0.90"
     assert importance_values(sources, "b.wer") == "25.0 [10.0, 60.0]"

@@ -47,6 +47,8 @@ def test_values_of_sentences_are_those_of_the_table(sources):
     for part in ("mean", "gap", "window", "short"):
         assert f"| {start_values(sources, f'1to1-oas-M.{part}')} |" in row
     assert start_values(sources, "1to1-oas-M.seeds") == "2"
+    (sources.root / "results/open/grid_long_start/generated.json").write_text('{"kept": 6396}')
+    assert start_values(sources, "generated") == "6,396"
     assert start_values(sources, "1to1-oas-M+data=mixed+steps=640.mean") == "0.0"
     less = start_values(sources, "1to1-oas-M+data=mixed+steps=640.less-1to1-oas-M")
     assert less.startswith(f"{-100 / N:+.1f} [")
