@@ -156,8 +156,8 @@ def grid_values(sources: Sources, name: str) -> str:
     """`<ratio>-<placement>-<letter>.<part>`, such as `1to11-oas-M.gap`, of cells without further overrides.
 
     Parts: `mean` WER %, `wer0` that of seed 0, `gap` to the teacher continued, `window` to the window twin,
-    `seeds`, `state` (KB), and `shared` and `bf16`: what such a state has more than the full one; `less-<cell>` to
-    another cell. Besides: `continued` (WER %), `continued.state`, `utterances`, and positions of the mean
+    `seeds`, `state` (KB), `less-<cell>` to another cell, and `shared` and `bf16`: what such a state has more
+    than the full one. Besides: `continued` (WER %), `continued.state`, `utterances`, and positions of the mean
     sentence, `conditioning` and `generated`.
     """
     own = part(sources)
