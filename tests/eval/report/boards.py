@@ -23,9 +23,10 @@ def evaluation(
     recipes: dict = RECIPES,
     wavs: bool = False,
     rows: list | None = None,
+    card: dict = PLAN,
 ) -> None:
     """What evaluate.py leaves of a system, with errors at `rate`."""
     rows = rows or rows_with_errors(name, seed, rate, utterances, EVIL_TEXT)
     folder = root / f"{name} {seed} {len(list(root.glob('*')))}".replace("/", "_")
     settings = {"seed": seed, "recipes": recipes, "wav_hz": 400 if wavs else None}
-    store_system(folder, name, rows, card=PLAN, **settings)
+    store_system(folder, name, rows, card=card, **settings)

@@ -71,6 +71,30 @@ def test_another_encoder_costs_its_own_column_only(tmp_path):
     assert "MOS" in columns, "its recipe is one"
 
 
+def test_recordings_and_both_kinds_of_models_stand_in_one_table(tmp_path):
+    """A MambaVoiceCloning model has parameters, and nothing else of a language model."""
+    evaluation(tmp_path, "recordings", rate=0.0, card={"kind": "recordings"})
+    evaluation(tmp_path, "teacher", rate=0.1)
+    evaluation(
+        tmp_path, "mvc", rate=0.2, card={"kind": "mvc", "arm": "mvc", "n_parameters": 4_550_000}
+    )
+    group = group_of(tmp_path, "teacher")
+    names = [entry.one.name for entry in group.entries]
+    assert names == ["recordings", "teacher", "mvc"]
+    columns = {column.header: column.cells for column in further_columns(group)}
+    cells = {header: dict(zip(names, own, strict=True)) for header, own in columns.items()}
+    assert cells["params"]["mvc"].text == "4.55 M"
+    assert cells["params"]["recordings"].value is None
+    assert not [h for h in cells if "tokens" in h or "RTF" in h], "speed is stage=efficiency's"
+    assert {"wer", "mos"} <= group.entries[2].line.differences.keys(), "compared all the same"
+    page = write_board(tmp_path, tmp_path / "b", QUIET, baseline="teacher", title="t").read_text()
+    rows = {
+        name: re.search(rf"<tr[^>]*>(?:(?!</tr>).)*>{name}<.*?</tr>", page, re.DOTALL)
+        for name in names
+    }
+    assert all(rows.values()) and page.count('<table class="board">') == 1
+
+
 def test_two_versions_of_one_tool_are_told_apart(tmp_path):
     for version in ("1", "2"):
         evaluation(tmp_path, f"v{version}", recipes=RECIPES | {"mos": {"tool": "m", "v": version}})
