@@ -7,7 +7,9 @@ ljspeech  LJSpeech-1.1 as published: metadata.csv (id|text|normalised text), wav
 libritts  <root>/<subset>/<speaker>/<chapter>/*.wav with *.normalized.txt beside them
 vctk      VCTK-Corpus-0.92: wav48_silence_trimmed/<speaker>/*_mic1.flac, txt/<speaker>/*.txt: all of it is test
 
-Texts are written out as they are spoken. Recordings without a text that can be read are counted and left out.
+Besides manifest.csv a test list is written where there are test recordings, meta.lst: each with another
+recording of its voice as the prompt (`prompted`). Texts are written out as they are spoken. Recordings without
+a text that can be read are counted and left out.
 What is converted is kept when it is stopped, while its hash in wavs.sha256 is right; manifest.csv is written
 last. A second command on the folder waits for the first.
 """
@@ -33,6 +35,7 @@ from mamtra.text.phonemes import PhonemeTokenizer
 LIBRITTS_CLEAN = ("train-clean-100", "train-clean-360", "dev-clean", "test-clean")
 VALID_IN, TEST_IN = 50, 25  # LJSpeech has no splits: one of so many recordings
 LJ_VOICE = "lj"
+PROMPT_S = (2.0, 10.0)  # lengths of a prompt
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,31 @@ def converted(journal: Path) -> dict[str, str]:
     return {words[1]: words[0] for words in lines if len(words) == 2}
 
 
+def prompted(table: pd.DataFrame) -> Iterator[tuple[str, ...]]:
+    """Lines of a test list: utterance, prompt text, prompt wav, text, wav, voice of each test recording of a
+    manifest. The prompt is the next recording of the voice, test recordings first, that has PROMPT_S; a voice
+    without one has no line."""
+    low, high = PROMPT_S
+    for voice, own in table.groupby("voice", sort=True):
+        own = own.sort_values("split", key=lambda split: split != "test", kind="stable")
+        rows = list(own.to_dict("records"))
+        fit = [i for i, row in enumerate(rows) if low <= row["duration_s"] <= high]
+        for i, row in enumerate(rows):
+            others = [j for j in fit if j > i] + [j for j in fit if j < i]
+            if row["split"] != "test" or not others:
+                continue
+            prompt = rows[others[0]]
+            found = (
+                row["utterance"],
+                prompt["text"],
+                prompt["wav"],
+                row["text"],
+                row["wav"],
+                voice,
+            )
+            yield tuple(map(str, found))
+
+
 def build(
     kind: str, root: Path, out: Path, subsets: Sequence[str] = (), limit: int | None = None
 ) -> pd.DataFrame:
@@ -166,6 +194,10 @@ def _build(kind: str, sources: Sequence[Source], root: Path, out: Path) -> pd.Da
     table = pd.DataFrame(rows)
     with whole(out / "manifest.csv") as partial:
         table.to_csv(partial, index=False)
+    if lines := ["|".join(fields) for fields in prompted(table)]:
+        with whole(out / "meta.lst") as partial:
+            partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    print(f"{len(lines)} test sentences with prompts -> {out / 'meta.lst' if lines else 'no list'}")
     hours = sum(row["duration_s"] for row in rows) / 3600
     print(f"{len(table)} recordings, {hours:.2f} h, {left_out} left out -> {out / 'manifest.csv'}")
     return table

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import soundfile as sf
 
-from data.public_corpora import build
+from data.public_corpora import build, prompted
+from eval.testset import read_meta
 
 
 def sound(path, rate_hz=22_050, seconds=0.5):
@@ -101,3 +102,37 @@ def test_what_is_missing_is_named(lj, tmp_path):
     (lj / "metadata.csv").write_text("LJ001-0000|x|\n")
     with pytest.raises(ValueError, match="none of 1 recordings"):
         build("ljspeech", lj, tmp_path / "out")
+
+
+def test_test_recordings_have_a_list_with_prompts_of_their_voice(tmp_path):
+    rows = [
+        ("a1", "test", "one", "a", 3.0),
+        ("a2", "test", "two", "a", 1.0),  # too short for a prompt
+        ("a3", "train", "three", "a", 4.0),
+        ("b1", "test", "four", "b", 3.0),  # alone
+        ("c1", "train", "five", "c", 3.0),
+        ("c2", "test", "six", "c", 3.0),
+    ]
+    table = pd.DataFrame(rows, columns=["utterance", "split", "text", "voice", "duration_s"])
+    table["wav"] = "wavs/" + table["utterance"] + ".wav"
+    assert list(prompted(table)) == [
+        ("a1", "three", "wavs/a3.wav", "one", "wavs/a1.wav", "a"),
+        ("a2", "three", "wavs/a3.wav", "two", "wavs/a2.wav", "a"),
+        ("c2", "five", "wavs/c1.wav", "six", "wavs/c2.wav", "c"),
+    ]
+
+
+def test_the_list_is_one_that_evaluation_reads(tmp_path):
+    root = tmp_path / "VCTK"
+    for name in ("p1_001", "p1_002"):
+        sound(root / "wav48_silence_trimmed" / "p1" / f"{name}_mic1.flac", 48_000, 2.5)
+        text = root / "txt" / "p1" / f"{name}.txt"
+        text.parent.mkdir(parents=True, exist_ok=True)
+        text.write_text("Please call Stella.")
+    build("vctk", root, tmp_path / "out")
+    first, second = read_meta(tmp_path / "out" / "meta.lst")
+    assert first.utterance == "p1_001" and first.voice == second.voice == "p1"
+    assert (
+        first.prompt_wav == tmp_path / "out/wavs/p1_002.wav"
+        and second.prompt_wav.name == "p1_001.wav"
+    )
