@@ -108,6 +108,7 @@ VALUES: Mapping[str, Callable[[Sources, str], str]] = {
     "mvc": mvc.counts,
     "mvc_arms": mvc_arms.arm_values,
     "mvc_targets": mvc_targets.target_values,
+    "whole_list": mvc_here.whole_values,
     "mvc_lists": mvc_targets.list_values,
     "mvc_cost": mvc_cost.cost_values,
     "faults": chaos.fault_values,

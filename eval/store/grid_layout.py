@@ -12,9 +12,12 @@ from typing import Any
 
 from eval.store.files import read_json
 
+# Overrides that say where a cell was made, not what it is.
+PLACES = ("paths=", "paths.", "trainer.precision=")
+
 
 def cell_names(evaluation: Path) -> list[str]:
-    """ "1to3-blockbeg" of each cell whose work was evaluated there, with what a study varied besides.
+    """ "1to3-blockbeg" of each cell whose work was evaluated there, with what else a study varied (not PLACES).
 
     [] for an evaluation that is not one of a grid.
     """
@@ -23,7 +26,7 @@ def cell_names(evaluation: Path) -> list[str]:
         return []
     cells = [read_json(path) for path in sorted((work.parent.parent / "cells").glob("*.json"))]
     names = [
-        "-".join([*_axes(cell), *cell["overrides"]])
+        "-".join([*_axes(cell), *(o for o in cell["overrides"] if not o.startswith(PLACES))])
         for cell in cells
         if isinstance(cell, dict) and cell.get("work") == work.name
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
+from eval.store.files import InputError
 from studies.documents.mvc_arms import (
     MODULES,
     OURS,
@@ -42,6 +43,22 @@ def whole_list_table(sources: Sources) -> str:
         )
     headers = ["system", "sentences", "WER %", "less the teacher", "voice", "MOS"]
     return markdown([*headers, "RTF without vocoder", "RTF with it"], rows)
+
+
+def whole_values(sources: Sources, name: str) -> str:
+    """`<system>`: WER % with its interval; `<system>.gap`: points less the teacher's; `<system>.n`: sentences.
+    Raises InputError for another name."""
+    system, _, part = name.partition(".")
+    row = next((r for r in sources.csv(WHOLE_LIST) if r["system"] == system), None)
+    if row is None or part not in ("", "gap", "n"):
+        raise InputError(f"no value whole_list.{name}: <system>, <system>.gap or <system>.n")
+    if part == "n":
+        return str(int(row["n_scored"]))
+    measure = "wer_difference" if part else "wer_corpus"
+    ends = [row[f"{measure}{end}"] for end in ("", "_low", "_high")]
+    if part:
+        return signed(ends, 100, 1)
+    return "{} [{}, {}]".format(*(percent(float(end), 1) for end in ends))
 
 
 def _rtf(sources: Sources, name: str, with_vocoder: bool) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from eval.store.files import InputError
+from eval.store.grid_layout import PLACES
 from mamtra.backbone.layer_plan import ATTENTION, DELTANET, LETTERS, MAMBA, WINDOW
 from studies.documents.open_state import ASSETS, mean_lengths, state_bytes
 from studies.documents.sources import (
@@ -32,8 +33,6 @@ A, W = LETTERS[ATTENTION], LETTERS[WINDOW]
 KINDS = {letter: kind for kind, letter in LETTERS.items()}
 NAMES = {"": "none", LETTERS[MAMBA]: "Mamba-2", LETTERS[DELTANET]: "gated DeltaNet", W: "window"}
 STATES = {"shared": "state=shared", "bf16": "state_dtype=bf16"}
-# Overrides that say where a cell was made, not what it is.
-PLACES = ("paths=", "paths.", "trainer.precision=")
 LENGTHS, LESS = ("conditioning", "generated"), "less-"
 Group = tuple[
     str, str, str, str
