@@ -250,6 +250,15 @@ def test_seeds_have_pages_of_their_own(tmp_path):
     assert len(list((tmp_path / "b/systems").glob("*.html"))) == 2
 
 
+def test_names_that_begin_alike_are_shown_whole(tmp_path):
+    names = ("1to11-oas-data=teacher_generated", "1to11-oas-data=teacher_generated-steps=640")
+    for name in names:
+        evaluation(tmp_path, name)
+    page = write_board(tmp_path, tmp_path / "b", QUIET, title="t").read_text()
+    assert "ellipsis" not in page and "overflow-wrap: anywhere" in page
+    assert all(f">{name}</a>" in page for name in names)
+
+
 def test_names_that_would_be_one_file_name_have_pages_each(tmp_path):
     for name in ("a b", "a_b", "50%", "A_B"):
         evaluation(tmp_path / "r", name)
