@@ -92,7 +92,7 @@ def published_here_table(sources: Sources) -> str:
             "5",
             f"look-ahead of 19 phonemes, a little more than 1 s: guarded WER {ahead} points, one seed",
         ),
-        ("6", "; ".join(_without(sources, part) for part in ("text", "expressive", "temporal"))),
+        *(("6", _without(sources, part)) for part in ("text", "expressive", "temporal")),
         ("7", "no sweep of depths was run"),
         ("8", f"`concat`: MCD {concat} dB, one seed; `gated`, `adaln` not run"),
         ("9", f"`bilstm` takes {faster} times the time and {lighter} times the memory of `mvc`"),

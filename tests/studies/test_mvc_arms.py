@@ -144,7 +144,11 @@ def test_what_an_arm_of_one_seed_has_more_is_not_turned(root):
     write(root, f"{MODULES}/cells.csv", header, rows)
     gaps = "difference,difference_low,difference_high,p_holm"
     others = ("concat", "mvc-sizes.lookahead=19")
-    words = [("wer_guarded", name, "mvc", 1, 0.1, -0.1, 0.3, 0.2, 0.3) for name in others]
+    words = [
+        (measure, name, "mvc", 1, value, -0.1, 0.3, 0.2, 0.3)
+        for name in others
+        for measure, value in (("wer_guarded", 0.1), ("perfect", 0.05))
+    ]
     last = "minimum_detectable_difference"
     write(root, f"{MODULES}/compare.csv", f"measure,system,baseline,seeds,{gaps},{last}", words)
     sound = [
@@ -160,7 +164,9 @@ def test_what_an_arm_of_one_seed_has_more_is_not_turned(root):
         "`mvc sizes.lookahead=19`",
         "`concat`",
     ]
-    assert lines[4].startswith("| `concat` | 40.0 | 30.0 | +10.0 [-10.0, +30.0] | +2 [+1, +3] * |")
-    write(root, f"{MODULES}/compare.csv", f"measure,system,baseline,seeds,{gaps},{last}", words[:1])
+    assert lines[4].startswith(
+        "| `concat` | 40.0 | 30.0 | +10.0 [-10.0, +30.0] | +5.0 [-10.0, +30.0] | +2"
+    )
+    write(root, f"{MODULES}/compare.csv", f"measure,system,baseline,seeds,{gaps},{last}", words[:2])
     with pytest.raises(InputError, match=r"no difference of wer_guarded between mvc-sizes"):
         modules_table(Sources(root))

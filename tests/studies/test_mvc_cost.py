@@ -76,8 +76,8 @@ def test_long_readings_have_their_units(tmp_path):
 
 def test_a_stream_is_told_in_milliseconds(tmp_path):
     row = {"ahead": 16, "first_ms": 41.4, "first_tokens": 24.04, "rtf": 0.1234, "kilobytes": 812.3}
-    row |= {"growth": 1.0, "distance_db": 0.456, "joint": None}
+    row |= {"growth": 1.0, "distance_db": 0.456, "joint": None, "joints": 0}
     (tmp_path / STREAM).parent.mkdir(parents=True)
     (tmp_path / STREAM).write_text(json.dumps({"rows": [row]}))
     line = stream_table(Sources(tmp_path)).splitlines()[2]
-    assert line == "| 320 | 41 | 24.0 | 0.123 | 812 | 1.00 | 0.46 | – |"
+    assert line == "| 320 | 41 | 24.0 | 0.123 | 812 | 1.00 | 0.46 | – | 0 |"

@@ -59,8 +59,9 @@ def test_every_goal_has_its_verdict():
     limits = rows.pop("spread of F0 in the recordings', both trackers")
     assert limits == ["0.80 to 1.10", "0.70 to 1.20", "0.70", "only what must be"]
     below = "only what must be"
+    assert rows["times as fast as the teacher, in turns"][:2] == [">= 3.0", ""]
     assert {what: row[2:] for what, row in rows.items()} == {
-        "WER over the teacher's, 600 sentences, points": ["+1.0", below],
+        "WER over the teacher's, 600 sentences, points": ["+1.0", "**missed**"],
         "WER over the recordings', 20 typed sentences, points": ["+6.1", "**missed**"],
         "WER of `conv` by its mean over the recordings', points": ["+7.0", below],
         "DistillMOS": ["2.50", "**missed**"],
@@ -71,7 +72,7 @@ def test_every_goal_has_its_verdict():
         "RTF without vocoder, one thread": ["0.020", "met"],
         "times as fast as the teacher, in turns": ["3.0", "met"],
         "look-ahead of 19 phonemes, WER, points": ["-3.0", "met"],
-        "measures of four minutes in one go that drift, of 4": ["1", below],
+        "measures of four minutes in one go that drift, of 4": ["1", "**missed**"],
         "the aligner's word borders, ms": ["40", "**missed**"],
         "of them within 50 ms, %": ["95.0", "met"],
     }
@@ -103,14 +104,13 @@ def test_other_lists_have_their_values(tmp_path):
             list_values(sources, name)
 
 
-def test_sentences_count_and_name_what_the_table_says():
+def test_sentences_count_what_the_table_says():
     sources = Sources(OPEN.parents[1])
     rows = [line.split(" | ") for line in targets_table(sources).splitlines()[2:]]
     verdicts = [row[-1].strip(" |") for row in rows]
     assert target_values(sources, "goals") == str(len(rows))
     assert target_values(sources, "met") == str(verdicts.count("met"))
     assert target_values(sources, "below") == str(verdicts.count("only what must be"))
-    lost = [row[0].strip("| ") for row in rows if row[-1].strip(" |") == "**missed**"]
-    assert lost and target_values(sources, "missed") == "; ".join(lost)
+    assert target_values(sources, "missed") == str(verdicts.count("**missed**")) != "0"
     with pytest.raises(InputError, match=r"no value mvc_targets\.won; there are: goals, met"):
         target_values(sources, "won")
