@@ -112,5 +112,7 @@ def test_sentences_count_what_the_table_says():
     assert target_values(sources, "met") == str(verdicts.count("met"))
     assert target_values(sources, "below") == str(verdicts.count("only what must be"))
     assert target_values(sources, "missed") == str(verdicts.count("**missed**")) != "0"
+    assert any(f"| {target_values(sources, 'borders')} |" in row for row in map(" | ".join, rows))
+    assert int(target_values(sources, "borders_600")) < int(target_values(sources, "borders"))
     with pytest.raises(InputError, match=r"no value mvc_targets\.won; there are: goals, met"):
         target_values(sources, "won")
