@@ -212,7 +212,7 @@ def targets_table(sources: Sources) -> str:
 
 def target_values(sources: Sources, name: str) -> str:
     """How many: `goals`, `met`, `below` (only what must be), `missed`. `borders`, `borders_600`: how far the
-    word borders of the aligner are off, in ms, and those of one with 600 steps. Raises InputError for another."""
+    word borders of the aligner are off, in ms, and those of one with 600 steps. Raises InputError."""
     facts = _facts(sources)
     verdicts = [goal.verdict(facts) for goal in GOALS]
     met, below, missed = map(verdicts.count, VERDICTS)
