@@ -16,7 +16,7 @@ from studies.documents.mvc_arms import (
 )
 from studies.documents.mvc_cost import cost_values
 from studies.documents.mvc_targets import RTF, WHOLE_LIST, list_values
-from studies.documents.sources import Sources, markdown, percent, signed
+from studies.documents.sources import Row, Sources, markdown, percent, rate, signed, stored_interval
 
 TIMED = {"teacher": "first", OURS: "second"}  # systems of the list -> of the bench
 
@@ -26,7 +26,6 @@ def whole_list_table(sources: Sources) -> str:
     rows = []
     for line in sources.csv(WHOLE_LIST):
         name = str(line["system"])
-        ends = [percent(float(line[f"wer_corpus{end}"]), 1) for end in ("", "_low", "_high")]
         less = ""
         if name in TIMED and line["wer_difference"] == line["wer_difference"]:
             less = signed([line[f"wer_difference{end}"] for end in ("", "_low", "_high")], 100, 1)
@@ -34,7 +33,7 @@ def whole_list_table(sources: Sources) -> str:
             [
                 f"`{name}`",
                 str(int(line["n_scored"])),
-                f"{ends[0]} [{ends[1]}, {ends[2]}]",
+                _wer(line),
                 less,
                 f"{line['sim_prompt'] - line['sim_other']:.3f}",
                 f"{line['mos']:.2f}",
@@ -54,11 +53,13 @@ def whole_values(sources: Sources, name: str) -> str:
         raise InputError(f"no value whole_list.{name}: <system>, <system>.gap or <system>.n")
     if part == "n":
         return str(int(row["n_scored"]))
-    measure = "wer_difference" if part else "wer_corpus"
-    ends = [row[f"{measure}{end}"] for end in ("", "_low", "_high")]
     if part:
-        return signed(ends, 100, 1)
-    return "{} [{}, {}]".format(*(percent(float(end), 1) for end in ends))
+        return signed([row[f"wer_difference{end}"] for end in ("", "_low", "_high")], 100, 1)
+    return _wer(row)
+
+
+def _wer(row: Row) -> str:
+    return rate(stored_interval(row, "wer_corpus", int(row["n_voices"])), 1)
 
 
 def _rtf(sources: Sources, name: str, with_vocoder: bool) -> str:
