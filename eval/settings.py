@@ -87,6 +87,7 @@ class Metrics(Common):
     profile: str
     speaker: str | None
     mos: str | None
+    score_device: str | None
     ce_limit: int | None
     cache: Path
 

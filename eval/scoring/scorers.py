@@ -79,15 +79,17 @@ def scorers_of(settings: MetricSettings, cache: Path) -> Scorers:
 
 
 def load_scorers(s: Metrics, language: str, device: str) -> Scorers:
-    """As `scorers_of` for the settings of a stage, on a device that is there."""
+    """As `scorers_of` for the settings of a stage, on a device that is there: theirs, or `device`."""
     check_device(device)
+    if s.score_device is not None:
+        check_device(s.score_device, "score_device")
     settings = MetricSettings(
         language=language,
         profile=s.profile,
         asr=s.asr if isinstance(s.asr, str) else tuple(s.asr),
         speaker=s.speaker,
         mos=s.mos,
-        device=device,
+        device=s.score_device or device,
         threads=s.threads,
         asr_batch=s.asr_batch,
         asr_tokens_per_s=s.asr_tokens_per_s,

@@ -61,13 +61,16 @@ def package_versions() -> dict[str, str | None]:
     return versions
 
 
-def check_device(device: str) -> None:
-    """Raise InputError for a device that PyTorch does not know, or that this machine does not have."""
+def check_device(device: str, key: str = "device") -> None:
+    """Raise InputError for a device that PyTorch does not know, or that this machine does not have.
+
+    key: the setting that names it.
+    """
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # the latter: built without CUDA
         reason = str(error).splitlines()[0]
-        raise InputError(f"device={device}: {reason}; device=cpu always works") from error
+        raise InputError(f"{key}={device}: {reason}; {key}=cpu always works") from error
 
 
 def device_description(device: str) -> dict[str, Any]:

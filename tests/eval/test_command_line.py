@@ -17,6 +17,7 @@ from eval.command_line import (
     put_literals,
     split_literals,
 )
+from eval.scoring import scorers
 from eval.stages import STAGES, Evaluation
 from eval.store.files import InputError
 from settings import typed_settings
@@ -132,6 +133,22 @@ def test_a_device_that_is_not_there_is_one_line_before_any_work(stage, tmp_path)
     with pytest.raises(InputError, match=r"device=gpu: .*; device=cpu always works"):
         STAGES[stage][1](s, Console(quiet=True))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("stage", ["all", "score"])
+def test_metrics_may_have_another_device_than_models(stage, tmp_path, monkeypatch):
+    """A GPU without cuBLAS 12 can speak, and the processor hears."""
+    asked = []
+    monkeypatch.setattr(
+        scorers, "check_device", lambda device, key="device": asked.append((key, device))
+    )
+    s = settings_of(f"stage={stage}", "device=cuda:0", "score_device=cpu", f"out={tmp_path}")
+    assert scorers.load_scorers(s, "en", s.only_device).setup.settings.device == "cpu"
+    assert asked == [("device", "cuda:0"), ("score_device", "cpu")]
+    monkeypatch.undo()
+    s = settings_of(f"stage={stage}", "score_device=gpu", f"out={tmp_path}")
+    with pytest.raises(InputError, match=r"score_device=gpu: .*; score_device=cpu always works"):
+        STAGES[stage][1](s, Console(quiet=True))
 
 
 def test_processes_of_several_devices_end_with_the_one_that_started_them(tmp_path, monkeypatch):

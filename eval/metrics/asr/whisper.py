@@ -23,8 +23,8 @@ SAMPLE_RATE_HZ = 16_000
 WINDOW_TOKENS = 224  # what CTranslate2 lets a window become: half of Whisper's 448 positions
 BEAMS = 5
 CUBLAS = (
-    "On a GPU faster-whisper needs cuBLAS 12, which torch does not bring: pip install nvidia-cublas-cu12, or "
-    "hear with asr=transformers:openai/whisper-large-v3"
+    "On a GPU faster-whisper needs cuBLAS 12, which torch does not bring: pip install nvidia-cublas-cu12, "
+    "score on the processor with score_device=cpu, or hear with asr=transformers:openai/whisper-large-v3"
 )
 COMPUTE_TYPES = {"cpu": "int8", "cuda": "float16"}
 
