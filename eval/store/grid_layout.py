@@ -13,7 +13,7 @@ from typing import Any
 from eval.store.files import read_json
 
 # Overrides that say where a cell was made, not what it is.
-PLACES = ("paths=", "paths.", "trainer.precision=")
+PLACES = ("paths=", "paths.", "trainer=", "trainer.precision=")
 
 
 def cell_names(evaluation: Path) -> list[str]:
