@@ -5,7 +5,7 @@
 <out>/cells.csv            one row per cell (`studies.grid_table.table`)
 <out>/utterances.parquet   work, utterance, voice, status, errors, reference_words
 <out>/curves.parquet       work and the columns of its metrics.csv
-<out>/manifest.json        code versions, settings, input hashes, packages, machine, wall time
+<out>/manifest.json        code versions, settings, input hashes, where cells were made, wall time
 
 Besides, where they lie in the grid folder: compare.csv of stage=compare, prosody.csv and prosody_compare.csv of
 stage=prosody. A grid of MambaVoiceCloning's arms is published by the same command.
@@ -13,7 +13,9 @@ stage=prosody. A grid of MambaVoiceCloning's arms is published by the same comma
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,18 +192,18 @@ def _manifest(grid: Path, cells: pd.DataFrame, works: list[str]) -> dict[str, An
     seconds = cells.drop_duplicates("work")[["train_s", "evaluate_s"]].sum()
     return {
         "code_versions": (read_json(grid / "grid.json") or {}).get("versions", []),
-        "packages": package_versions(),
-        "machine": device_description("cpu"),
+        # Not where the cells were made: that is "trained" and "machines" of the evaluation.
+        "published": {"packages": package_versions(), "machine": device_description("cpu")},
         "cells": cells["status"].value_counts().to_dict(),
         "seeds": sorted({int(seed) for seed in cells["seed"]}),
         "process_seconds": {str(name): round(float(value)) for name, value in seconds.items()},
-        "evaluation": _evaluation(grid, works),
+        **_evaluations(grid, works),
         "runs": runs,
     }
 
 
-def _evaluation(grid: Path, works: list[str]) -> dict[str, Any] | None:
-    """By what all works were evaluated, as their stores say; None before any was.
+def _evaluations(grid: Path, works: list[str]) -> dict[str, Any]:
+    """On what all works were trained, and by what and where they were evaluated, as their stores say.
 
     Raises:
         InputError: works evaluated in different ways: such a table would compare what cannot be compared.
@@ -209,18 +211,27 @@ def _evaluation(grid: Path, works: list[str]) -> dict[str, Any] | None:
     scored = [grid / "works" / work for work in works if scores_of(grid / "works" / work)]
     found = [one for work in scored for one in read_evaluation(work / "eval", [STUDENT])]
     if not found:
-        return None
+        return {"trained": [], "evaluation": None}
     first, *others = found
     for other in others:
         check_list(first, other)
         for metric in {**first.recipes, **other.recipes}:
             check_recipe(first, other, metric)
-    machines = [run["machine"] for one in found for run in one.runs]
-    return {
+    made = [one.card.get("provenance") or {} for one in found]
+    where = [run for one in found for run in one.runs[-1:]]
+    evaluation = {
         "meta_sha256": first.test_set,
         "metrics": {name: dict(recipe) for name, recipe in first.recipes.items()},
-        "machine": machines[0] if machines else None,
+        "machines": _counted(where, ("machine", "packages")),
     }
+    return {"trained": _counted(made, ("runtime", "software")), "evaluation": evaluation}
+
+
+def _counted(facts: Sequence[Mapping[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """What is different of these facts, each with the number of works that have it."""
+    kept = [{name: one.get(name) for name in names} for one in facts]
+    different = {json.dumps(one, sort_keys=True): one for one in kept}
+    return [one | {"works": kept.count(one)} for one in different.values()]
 
 
 def main() -> None:

@@ -19,11 +19,14 @@ def put_evaluation(
     recipes: Mapping[str, Mapping[str, Any]] | None = None,
     card: Mapping[str, Any] | None = None,
     speech: Mapping[str, Any] | None = None,
+    run: Mapping[str, Any] | None = None,
 ) -> None:
     """Put the scored rows of a system into the store of the evaluation `folder`."""
     made_by = {"kind": "model", "model_sha256": name, "seed_index": seed, **(speech or {})}
     shown = {"kind": "model", "source": f"models/{name}", **(card or {})}
     store = Store(folder)
+    if run is not None:
+        store.begin_run(run, "2026-11-27T00:00:00+0000")
     store.put_system(name, made_by, shown)
     store.put_scores(
         name,

@@ -16,7 +16,7 @@ from tests.eval.stored import WER, put_evaluation
 WORDS = [4, 6, 5]
 
 
-def add_work(grid, work, errors, ce=2.7, recipes=None):
+def add_work(grid, work, errors, ce=2.7, recipes=None, **more):
     """A finished work with `errors` per utterance; None stands for one that was not scored."""
     folder = grid / "works" / work
     (folder / "eval/student").mkdir(parents=True)
@@ -34,7 +34,7 @@ def add_work(grid, work, errors, ce=2.7, recipes=None):
         }
         for i, (n, words) in enumerate(zip(errors, WORDS, strict=True))
     ]
-    put_evaluation(folder / "eval", "student", rows, recipes=recipes)
+    put_evaluation(folder / "eval", "student", rows, recipes=recipes, **more)
     wer = sum(n or 0 for n in errors) / sum(WORDS)
     (folder / "eval/leaderboard.csv").write_text(f"system,wer_corpus,ce\nstudent,{wer},{ce}\n")
     (folder / "run/metrics.csv").write_text("step,loss,val_ce\n1,3.5,\n2,,2.5\n")
@@ -79,6 +79,21 @@ def test_tables_come_back_as_they_were(grid, tmp_path):
     assert found["runs"]["AM-s0-1"]["settings"] == {"steps": 2}
     evaluation = found["evaluation"]
     assert evaluation["meta_sha256"] == "t" and evaluation["metrics"] == {"wer": WER}
+
+
+def test_a_table_says_where_each_work_was_made_and_not_only_where_it_was_published(grid, tmp_path):
+    """Cells that a GPU trained are published on another machine."""
+    for work, device in (("AA-1", "NVIDIA H200"), ("AA-2", "NVIDIA H200"), ("AA-3", "cpu")):
+        made = {"runtime": {"device": device[:4]}, "software": {"torch": "2"}}
+        run = {"machine": {"device": device}, "packages": {"torch": "2"}}
+        add_work(grid, work, [0, 1, 1], card={"provenance": made}, run=run)
+        add_cell(grid, "1to0", work, work, plan=("attention", "attention"))
+    found = publish(grid, tmp_path / "out").manifest
+    assert found["published"]["machine"]["processor"] and "machine" not in found
+    trained = {(one["runtime"] or {}).get("device"): one["works"] for one in found["trained"]}
+    assert trained == {"NVID": 2, "cpu": 1, None: 2}
+    machines = {one["machine"]["device"]: one["works"] for one in found["evaluation"]["machines"]}
+    assert machines == {"NVIDIA H200": 2, "cpu": 1}
 
 
 def test_works_that_were_evaluated_in_different_ways_are_not_published(grid, tmp_path):

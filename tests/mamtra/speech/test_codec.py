@@ -97,8 +97,11 @@ def test_on_a_gpu_it_says_the_same(codec):
     voice, tokens = codec.voice(wave), codec.encode(wave)
     speech = codec.decode(tokens, voice)
     moved = copy.deepcopy(codec).to("cuda")
-    assert torch.equal(moved.encode(wave), tokens)
-    found = moved.decode(tokens, voice)
+    # cuDNN convolves in TF32 by itself, and the phase of the pulses adds up what 10 bits of mantissa lose:
+    # 0.02 off on an H200.
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        assert torch.equal(moved.encode(wave), tokens)
+        found = moved.decode(tokens, voice)
     assert found.device.type == "cpu"
     torch.testing.assert_close(found, speech, atol=1e-3, rtol=0)
 
