@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mamtra.backbone.layer_plan import PLACEMENTS, RATIOS
-from studies.grid_table import CONTINUED, of_mamba
+from studies.grid_table import CONTINUED, of_plans
 
 COLOURS = (*matplotlib.colormaps["tab10"].colors, *matplotlib.colormaps["Dark2"].colors)  # type: ignore
 MARKERS = dict(zip((ratio.replace(":", "to") for ratio in RATIOS), "Xovs^DP", strict=True))
@@ -79,14 +79,17 @@ def ce_wer_scatter(
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def write_figures(cells: pd.DataFrame, paper: pd.DataFrame, folder: Path) -> list[Path]:
+def write_figures(
+    cells: pd.DataFrame, paper: pd.DataFrame, folder: Path, name: str = "", title: str = "mini"
+) -> list[Path]:
     """The two headline figures as SVG, the same bytes for the same numbers.
 
     Args:
         cells: finished cells of a grid; those of Mamba layers and seed 0 are drawn, ratio 1:0 as the teacher.
         paper: ratio, placement, ce and wer (a fraction) of the paper's figure 4.
+        name: what the files' names end in. title: whose cells they are.
     """
-    students = cells.loc[of_mamba(pd.Series(cells["plan"]))].query("seed == 0 and ratio != '1to0'")
+    students = of_plans(cells).query("seed == 0 and ratio != '1to0'")
     own = cells[cells["placement"] != CONTINUED]
     teachers = own.query("seed == 0 and ratio == '1to0'").to_dict("records")
     known = [teachers[0]["ce"], teachers[0]["wer_corpus"]] if teachers else []
@@ -96,9 +99,10 @@ def write_figures(cells: pd.DataFrame, paper: pd.DataFrame, folder: Path) -> lis
         heat_map(right, pivot(students, "ce"), "cross-entropy, nats per token", "{:.2f}")
         points, (ours, theirs) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
         plans = students.drop_duplicates("work")
-        ce_wer_scatter(ours, plans, "ce", "wer_corpus", "mini, one point per layer plan", known)
+        ce_wer_scatter(ours, plans, "ce", "wer_corpus", f"{title}, one point per layer plan", known)
         ce_wer_scatter(theirs, paper, "ce", "wer", "paper, figure 4 (CosyVoice 2)")
-    return [_save(maps, folder / "placement_grid.svg"), _save(points, folder / "ce_vs_wer.svg")]
+    figures = {"placement_grid": maps, "ce_vs_wer": points}
+    return [_save(figure, folder / f"{file}{name}.svg") for file, figure in figures.items()]
 
 
 def write_speed(rows: pd.DataFrame, base: str, title: str, path: Path) -> Path:

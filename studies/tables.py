@@ -34,7 +34,6 @@ from studies.documents import (
     open_grid,
     open_importance,
     open_mini,
-    open_start,
     speed,
     training,
 )
@@ -71,7 +70,8 @@ BLOCKS: Mapping[str, Block] = {
     "open": open_mini.lists_table,
     "open words": open_mini.seen_table,
     "open grid": open_grid.grid_table,
-    "open long start": open_start.start_table,
+    "open short grid": partial(open_grid.grid_table, grid=open_grid.SHORT),
+    "open b grid": partial(open_grid.grid_table, grid=open_grid.TEACHER_B),
     "headline": open_grid.headline_table,
     "open before": partial(measured.group_table, group="open"),
     "mvc arms": mvc_arms.arms_table,
@@ -102,7 +102,9 @@ VALUES: Mapping[str, Callable[[Sources, str], str]] = {
     "open": open_mini.open_values,
     "open_importance": open_importance.importance_values,
     "open_grid": open_grid.grid_values,
-    "open_start": open_start.start_values,
+    "open_plans": grid.open_values,
+    "open_short": partial(open_grid.grid_values, grid=open_grid.SHORT),
+    "open_b": partial(open_grid.grid_values, grid=open_grid.TEACHER_B),
     "measured": measured.measured_values,
     "levels": measured.coverage_values,
     "mvc": mvc.counts,
@@ -172,6 +174,8 @@ def figures(root: Path, folder: Path) -> list[Path]:
     paper = paper.assign(wer=paper["wer_percent"] / 100)
     sources = Sources(root)
     drawn = write_figures(sources.study("grid").results.done(), paper, folder)
+    main = sources.study(open_grid.GRID, open_grid.SYSTEM).results.done()
+    drawn += write_figures(main, paper, folder, "_open", "open system")
     return [*drawn, *speed.speed_figures(sources, folder)]
 
 

@@ -26,7 +26,23 @@ def test_outputs_are_stripped(path):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs(path):
+    run(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ce_vs_wer", "placement_grid"])
+def test_it_shows_the_first_system_where_it_is_told_to(name):
+    run(ROOT / "notebooks" / f"{name}.ipynb", 'Path("results/mini-grammar/grid")')
+
+
+def run(path, grid=None):
+    """A notebook, with another grid than its own where one is given; it must show numbers and every figure."""
     notebook = nbformat.read(path, as_version=4)
+    if grid:
+        cells = [cell for cell in notebook.cells if cell.source and "GRID = " in cell.source]
+        [cell] = [cell for cell in cells if cell.cell_type == "code"]
+        cell.source = re.sub(r"^GRID = .*$", f"GRID = {grid}", cell.source, flags=re.MULTILINE)
+        assert f"GRID = {grid}" in cell.source
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(ROOT)}}).execute()
     shown = [
         output

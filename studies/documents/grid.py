@@ -12,6 +12,8 @@ from eval.analysis.correlation import correlation_intervals, correlations, withi
 from eval.analysis.statistics import Difference
 from eval.store.files import InputError
 from mamtra.backbone.layer_plan import PLACEMENTS
+from studies.documents.open_grid import GRID as OPEN_GRID
+from studies.documents.open_grid import SYSTEM as OPEN_SYSTEM
 from studies.documents.sources import (
     TEACHER,
     Row,
@@ -204,6 +206,17 @@ FACTS: dict[str, Callable[[Study], str]] = {
     "utterances": lambda s: str(s.wer(s.works(*TEACHER)[0]).n),
     "voices": lambda s: str(s.wer(s.works(*TEACHER)[0]).clusters),
 }
+
+
+OPEN_FACTS = ("plans", "speaking", "silent", "speaking_wer", "silent_wer")
+OPEN_FACTS += ("spearman", "spearman_within", "spearman_speaking", "spearman_speaking_within")
+
+
+def open_values(sources: Sources, name: str) -> str:
+    """A fact of the layer plans of the open system's grid (OPEN_FACTS), seed 0."""
+    if name not in OPEN_FACTS:
+        raise InputError(f"no value {name!r} of the open plans; there are: {', '.join(OPEN_FACTS)}")
+    return FACTS[name](sources.study(OPEN_GRID, OPEN_SYSTEM))
 
 
 def long_values(sources: Sources, name: str) -> str:

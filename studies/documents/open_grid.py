@@ -1,7 +1,7 @@
 """Students of the open system beside their controls: the teacher continued, windows in place of Mamba.
 
-There are two grids. In `grid` each Mamba layer had 150 steps by itself before the students were distilled, in
-`LONG_START` 1,000; the controls do not start from such layers and are those of `grid` for both.
+There are three grids. In GRID each Mamba layer had 1,000 steps by itself, then all had 640 together; TEACHER_B
+is the same of the teacher that was told to read in other layers. In SHORT these were 150 and 160.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from studies.documents.sources import (
 )
 from studies.grid_table import CONTINUED
 
-SYSTEM, GRID, LONG_START = "open", "grid", "grid_long_start"
+SYSTEM, GRID, TEACHER_B = "open", "grid_640", "grid_640_b"
+SHORT = "grid"
+GENERATED = f"results/{SYSTEM}/generated.json"  # of `data.teacher_generated`
 CONTROL = ("1to0", CONTINUED)
 A, W = LETTERS[ATTENTION], LETTERS[WINDOW]
 KINDS = {letter: kind for kind, letter in LETTERS.items()}
@@ -100,9 +102,9 @@ def described(kind: Group) -> list[str]:
     return [ratio.replace("to", ":"), f"`{placement}`", other]
 
 
-def grid_table(sources: Sources) -> str:
+def grid_table(sources: Sources, grid: str = GRID) -> str:
     """WER of every seed, and paired differences to the continued teacher and to the window twin."""
-    own = part(sources)
+    own = part(sources, grid)
     study, control, rows = own.study, own.control, []
     for one, works in own.kinds.items():
         twin = own.window(one)
@@ -151,25 +153,30 @@ def headline_table(sources: Sources) -> str:
     return markdown(["the other layers", *(r.replace("to", ":") for r in ratios)], rows)
 
 
-def grid_values(sources: Sources, name: str) -> str:
-    """`<ratio>-<placement>-<letter>.<part>`, such as `1to11-oas-M.gap`, of cells without further overrides.
+def grid_values(sources: Sources, name: str, grid: str = GRID) -> str:
+    """`<ratio>-<placement>-<letter>[+<override>...].<part>`, such as `1to11-oas-M.gap`.
 
     Parts: `mean` WER %, `wer0` that of seed 0, `gap` to the teacher continued, `window` to the window twin,
     `seeds`, `state` (KB), `less-<cell>` to another cell, and `shared` and `bf16`: what such a state has more
-    than the full one. Besides: `continued` (WER %), `continued.state`, `utterances`, and positions of the mean
-    sentence, `conditioning` and `generated`.
+    than the full one. Besides: `continued` (WER %), `continued.state`, `utterances`, `said` (those that the
+    teacher said), and positions of the mean sentence, `conditioning` and `generated`.
     """
-    own = part(sources)
+    own = part(sources, grid)
     study, kinds, control = own.study, own.kinds, own.control
     if name == "continued":
         return mean_wer(study, control)
+    if name == "said":
+        return f"{sources.json(GENERATED)['kept']:,}"
     if name == "utterances":
         return str(study.wer(next(iter(control.values()))).n)
     if name == "continued.state":
         return f"{state_of(sources, study, (*CONTROL, '', '')) / 1000:,.0f}"
     if name in LENGTHS:
         return str(_lengths(sources, study)[LENGTHS.index(name)])
-    cell, _, what = name.rpartition(".")
+    cell, mark, other = name.partition(f".{LESS}")  # of a setting, there may be dots in both
+    what = mark[1:] + other
+    if not mark:
+        cell, _, what = name.rpartition(".")
     own_kind = kind_of(cell)
     ratio, placement, letter, _ = own_kind
     works = kinds.get(own_kind)
@@ -186,9 +193,9 @@ def grid_values(sources: Sources, name: str) -> str:
         or base.get(what, works) is None
     ):
         raise InputError(
-            f"no value {name!r} of results/{SYSTEM}/grid: <ratio>-<placement>-<letter>.mean, .wer0, .gap, "
+            f"no value {name!r} of results/{SYSTEM}/{grid}: <ratio>-<placement>-<letter>.mean, .wer0, .gap, "
             ".window, .seeds, .state, .shared, .bf16 or .less-<cell> of finished cells, continued, utterances, "
-            "conditioning, generated"
+            "said, conditioning, generated"
         )
     if what == "state":
         return f"{state_of(sources, study, own_kind) / 1000:,.0f}"

@@ -13,7 +13,7 @@ import pandas as pd
 
 from eval.analysis.statistics import Difference, Interval, paired_difference, rate_interval
 from eval.store.files import InputError, read_json
-from studies.grid_table import of_mamba
+from studies.grid_table import of_plans
 from studies.results import GridResults, read_results
 
 Row = Mapping[str, Any]
@@ -78,9 +78,8 @@ class Study:
 
     @cached_property
     def students(self) -> list[Row]:
-        """Cells of Mamba layers and seed 0 that are not the teacher."""
-        done = self.results.done()
-        kept = records(done.loc[of_mamba(pd.Series(done["plan"]))])
+        """Cells of Mamba layers alone and seed 0 that are not the teacher."""
+        kept = records(of_plans(self.results.done()))
         return [cell for cell in kept if cell["seed"] == 0 and cell["ratio"] != TEACHER[0]]
 
     @cached_property

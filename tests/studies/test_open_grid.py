@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from eval.store.files import InputError
-from studies.documents.open_grid import grid_table, grid_values, headline_table
+from studies.documents.open_grid import SHORT, TEACHER_B, grid_table, grid_values, headline_table
 from studies.documents.open_state import mean_lengths, state_bytes
 from studies.documents.sources import Sources
 from studies.results import publish
@@ -44,7 +44,7 @@ def grid(tmp_path, monkeypatch):
 
 
 def test_every_student_stands_beside_its_controls(grid, tmp_path):
-    publish(grid, tmp_path / "results/open/grid")
+    publish(grid, tmp_path / "results/open/grid_640")
     rows = [line.split(" | ") for line in grid_table(Sources(tmp_path)).splitlines()[2:]]
     found = {row[2]: row for row in rows}
     kinds = ["none", "Mamba-2", "Mamba-2 `state=shared`", "window", "window `steps=0`"]
@@ -65,7 +65,7 @@ def test_every_student_stands_beside_its_controls(grid, tmp_path):
 def test_the_headline_has_mamba_and_window_by_ratio(grid, tmp_path):
     put(grid, "MM-0", [4, 4, 1], "1to11", "oas", (M, M), 0)
     put(grid, "BB-0", [5, 5, 5], "1to11", "blockbeg", (M, M), 0)
-    publish(grid, tmp_path / "results/open/grid")
+    publish(grid, tmp_path / "results/open/grid_640")
     lines = headline_table(Sources(tmp_path)).splitlines()
     assert lines[0] == "| the other layers | 1:1 | 1:11 |"
     rows = {part[1]: part[2:4] for part in (line.split("|") for line in lines[2:])}
@@ -81,28 +81,28 @@ def test_the_headline_has_mamba_and_window_by_ratio(grid, tmp_path):
 def test_a_grid_without_its_control_is_refused(grid, tmp_path):
     for path in (grid / "cells").glob("AA-*.json"):
         path.unlink()
-    publish(grid, tmp_path / "results/open/grid")
+    publish(grid, tmp_path / "results/open/grid_640")
     with pytest.raises(InputError, match="no cell 1to0 continued, the control of all others"):
         grid_table(Sources(tmp_path))
 
 
 def test_two_cells_that_differ_in_precision_alone_are_not_mixed(grid, tmp_path):
     put(grid, "AM-7", [0, 0, 0], "1to1", "oas", (A, M), 0, ("trainer.precision=bf16-mixed",))
-    publish(grid, tmp_path / "results/open/grid")
+    publish(grid, tmp_path / "results/open/grid_640")
     with pytest.raises(InputError, match=r"are both 1to1 oas M, seed 0: .*such as in precision"):
         grid_table(Sources(tmp_path))
 
 
 def test_a_plan_of_two_mixers_is_named(grid, tmp_path):
-    publish(grid, tmp_path / "results/open/grid")
-    path = tmp_path / "results/open/grid/cells.csv"
+    publish(grid, tmp_path / "results/open/grid_640")
+    path = tmp_path / "results/open/grid_640/cells.csv"
     pd.read_csv(path).replace({"plan": {"AW": "MW"}}).to_csv(path, index=False)
     with pytest.raises(InputError, match=r"AW-0: the plan MW has more than one kind"):
         grid_table(Sources(tmp_path))
 
 
 def test_values_of_sentences_are_those_of_the_table(grid, tmp_path):
-    publish(grid, tmp_path / "results/open/grid")
+    publish(grid, tmp_path / "results/open/grid_640")
     sources = Sources(tmp_path)
     row = next(line for line in grid_table(sources).splitlines() if "Mamba-2 |" in line)
     for part in ("mean", "gap", "window"):
@@ -121,6 +121,10 @@ def test_values_of_sentences_are_those_of_the_table(grid, tmp_path):
         for line in grid_table(sources).splitlines()
         if f"| {grid_values(sources, 'continued.state')} |" in line
     )
+    (tmp_path / "results/open/generated.json").write_text('{"kept": 6396}')
+    assert grid_values(sources, "said") == "6,396"
+    more = grid_values(sources, "1to1-oas-M+state=shared.less-1to1-oas-M")
+    assert more == grid_values(sources, "1to1-oas-M.shared")
     assert grid_values(sources, "continued") == "10.0" and grid_values(sources, "utterances") == "3"
 
 
@@ -132,8 +136,8 @@ def test_values_of_sentences_are_those_of_the_table(grid, tmp_path):
     ],
 )
 def test_an_unknown_value_is_named(grid, tmp_path, name):
-    publish(grid, tmp_path / "results/open/grid")
-    with pytest.raises(InputError, match=f"no value '{name}' of results/open/grid"):
+    publish(grid, tmp_path / "results/open/grid_640")
+    with pytest.raises(InputError, match=f"no value '{name}' of results/open/grid_640"):
         grid_values(Sources(tmp_path), name)
 
 
@@ -164,3 +168,13 @@ def test_lengths_are_those_of_the_sentences(tmp_path):
         mean_lengths(Sources(OPEN_ASSETS.parents[1]), names | {"nobody"})
     with pytest.raises(InputError, match=r"tokens\.parquet does not exist"):
         mean_lengths(Sources(tmp_path), names)
+
+
+@pytest.mark.parametrize("name", [SHORT, TEACHER_B])
+def test_other_grids_have_their_own_controls(grid, tmp_path, name):
+    publish(grid, tmp_path / "results/open" / name)
+    sources = Sources(tmp_path)
+    assert "| 1:1 | `oas` | Mamba-2 |" in grid_table(sources, name)
+    assert grid_values(sources, "1to1-oas-M.seeds", name) == "2"
+    with pytest.raises(InputError, match=f"no value 'x.mean' of results/open/{name}"):
+        grid_values(sources, "x.mean", name)

@@ -10,6 +10,7 @@ import pytest
 from eval.store.files import InputError
 from mamtra.backbone.layer_plan import RATIOS
 from studies.figures import ce_wer_scatter, heat_map, pivot, write_figures
+from studies.grid_table import of_plans
 from studies.results import main, publish, read_results
 from tests.eval.stored import WER, put_evaluation
 
@@ -169,6 +170,9 @@ def test_the_command_writes_tables_and_figures(grid, tmp_path, monkeypatch, caps
     assert "4 cells" in capsys.readouterr().out and (out / "cells.csv").is_file()
     main()
     assert {path.name: path.read_bytes() for path in figures.iterdir()} == first
+    paper = pd.DataFrame({"ratio": ["1to1"], "placement": ["front"], "ce": [4.0], "wer": [0.1]})
+    named = write_figures(read_results(out).done(), paper, tmp_path, "_open", "open system")
+    assert [path.name for path in named] == ["placement_grid_open.svg", "ce_vs_wer_open.svg"]
 
 
 def test_what_is_missing_is_named(tmp_path, monkeypatch):
@@ -226,3 +230,11 @@ def test_the_scatter_has_a_point_per_cell():
     expected = np.array([(2.4, 7.0), (2.5, 10.0), (3.0, 40.0)])
     assert points[points[:, 0].argsort()] == pytest.approx(expected)
     plt.close(figure)
+
+
+def test_tables_over_ratio_and_placement_leave_twins_out():
+    """Another mixer, other data or steps make a row of its own; where a cell was made does not."""
+    rows = [("AM", ""), ("AM", None), ("AM", "paths=open trainer=gpu trainer.precision=32-true")]
+    rows += [("AM", "data=mixed"), ("AM", "trainer=gpu steps=0"), ("AW", ""), ("AA", "")]
+    cells = pd.DataFrame(rows, columns=["plan", "overrides"])
+    assert of_plans(cells).index.tolist() == [0, 1, 2, 6]

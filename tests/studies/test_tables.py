@@ -50,6 +50,10 @@ def test_a_mark_without_its_other_half_is_named_with_its_line(text):
         ),
         ("<!-- v: girl.x -->1<!-- end -->", r"README\.md:2: no value 'girl\.x'; it begins with"),
         ("<!-- v: grid.wre -->1<!-- end -->", r"no fact 'wre' of the grid; there are: rows"),
+        (
+            "<!-- v: open_plans.rows -->1<!-- end -->",
+            r"no value 'rows' of the open plans; there are: plans",
+        ),
         ("<!-- v: grid.kl-1to7.wer -->1<!-- end -->", "no finished cell 1to7 kl"),
         ("<!-- v: measured.make.x -->1<!-- end -->", r"no row 'make\.x' in results/measured\.csv"),
         ("<!-- v: long.7.wer -->1<!-- end -->", "no value '7.wer' of results/mini-grammar/long"),
