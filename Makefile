@@ -39,9 +39,10 @@ MVC_SHORT = trainer=cpu paths.runs=$(MVC_DRY) epochs=null steps=2 batch.batch_s=
 demo: $(VENV)/.installed
 	$(BIN)/python train.py experiment=mini_distill_demo
 	$(BIN)/python evaluate.py 'models={recordings: recordings, codec: codec, teacher: assets/mini/teacher, student: $(STUDENT)}' \
-	    baseline=teacher limit=40 ce_limit=100 out=runs/demo title='MamTra mini: demo'
+	    baseline=teacher limit=40 ce_limit=100 batch=8 out=runs/demo title='MamTra mini: demo'
 	$(BIN)/python evaluate.py 'models={teacher: assets/open/teacher}' paths=open testset.meta=assets/open/plain.lst \
-	    testset.tokens=null limit=8 mos=null speaker=null out=runs/demo_open title='Sentences that nobody wrote for it'
+	    testset.tokens=null limit=8 batch=8 mos=null speaker=null out=runs/demo_open \
+	    title='Sentences that nobody wrote for it'
 
 ## Trains the shipped MambaVoiceCloning model on for a short while, speaks, scores words, voice and pitch beside MamTra.
 demo-mvc: $(VENV)/.installed

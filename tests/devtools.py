@@ -21,13 +21,21 @@ BASH = 'exec "$@" 3<&{} 4>&{}'  # where Chromium reads commands and writes answe
 
 
 class Tab:
-    """One tab. `console`: what went wrong there; `requests`: every address that it asked for."""
+    """One tab. `console`: what went wrong there; `requests`: every address that it asked for.
 
-    def __init__(self, profile: Path, width: int = 1280, height: int = 1000) -> None:
+    `microphone`: a WAV that it hears over and over.
+    """
+
+    def __init__(
+        self, profile: Path, width: int = 1280, height: int = 1000, microphone: Path | None = None
+    ) -> None:
         command, answer = os.pipe(), os.pipe()
         # Out of the way of the descriptors 3 and 4 that they become.
         given = [fcntl.fcntl(fd, fcntl.F_DUPFD, 20) for fd in (command[0], answer[1])]
         options = ["--headless", "--remote-debugging-pipe", f"--user-data-dir={profile}"]
+        if microphone is not None:
+            options += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+            options += [f"--use-file-for-fake-audio-capture={microphone}"]
         self.browser = subprocess.Popen(
             ["bash", "-c", BASH.format(*given), "-", find_browser(), *options, *SWITCHES]
             + [f"--window-size={width},{height}"],

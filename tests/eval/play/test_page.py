@@ -102,8 +102,8 @@ def open_tab(server, tmp_path):
     """Opens tabs of browsers of their own; none may have asked another machine or printed an error."""
     tabs = []
 
-    def open_one() -> Tab:
-        tabs.append(tab := Tab(tmp_path / f"profile{len(tabs)}"))
+    def open_one(microphone: Path | None = None) -> Tab:
+        tabs.append(tab := Tab(tmp_path / f"profile{len(tabs)}", microphone=microphone))
         tab.ask("Page.navigate", url=server.url)
         for part in ("#text textarea", "#speak"):
             tab.wait(f"document.querySelector({part!r}) !== null", WAIT_S)
@@ -157,6 +157,26 @@ def test_a_prompt_is_uploaded_and_its_words_are_written_down(server, open_tab, t
             tab.wait(f"{STATE}.includes('the prompt is silent')", WAIT_S)
     tab.wait(f"{box}.length > 10", WAIT_S)
     assert tab.run(box) != before
+
+
+def test_a_prompt_is_recorded_and_its_words_are_written_down(server, open_tab, tmp_path):
+    wave, rate_hz = soundfile.read(VOICE, dtype="float32")
+    soundfile.write(tmp_path / "mine.wav", soxr.resample(wave, rate_hz, 48_000), 48_000, "PCM_16")
+    tab = open_tab(tmp_path / "mine.wav")
+    box = "document.querySelector('#words textarea, #words input').value"
+    before = tab.run(box)
+    tab.run("document.querySelector('#prompt button[aria-label=Clear]').click()")
+    tab.wait("document.querySelector('#prompt input[type=file]') !== null", WAIT_S)
+    tab.run("document.querySelector('#prompt button[aria-label=\"Record audio\"]').click()")
+    tab.wait("document.querySelector('#prompt .record-button') !== null", WAIT_S)
+    tab.run("document.querySelector('#prompt .record-button').click()")
+    tab.wait("document.querySelector('#prompt .stop-button') !== null", WAIT_S)
+    time.sleep(5.0)
+    tab.run("document.querySelector('#prompt .stop-button').click()")
+    tab.wait(f"{box}.length > 10 && {box} != {before!r}", WAIT_S)
+    assert "spider" in tab.run(box).lower()
+    speak(tab, "go home")
+    tab.wait(f"{AUDIO}.length == 1 && {STATE}.includes('done')", WAIT_S)
 
 
 def test_clicks_wait_in_line_and_a_closed_tab_ends_its_work(server, open_tab):
