@@ -1,4 +1,4 @@
-"""The open corpus, killed at random moments: the same bytes as without. The voice is a stand-in as slow as one."""
+"""The open corpus, killed at random moments: the same bytes as without. The voice is a stand-in, as slow."""
 
 import json
 import random
