@@ -8,7 +8,7 @@ TEST_THREADS := $(or $(OMP_NUM_THREADS),1)
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 export OMP_NUM_THREADS ?= 2
 export HF_HUB_OFFLINE ?= 1
-# Runners of `make grid`, one core each.
+# Runners of `make grid` and `make open-grid`, one core each.
 JOBS ?= 2
 # Settings for its cells and for the stage before them: GRID='steps=40 ratio=1to1', LAYERWISE='steps=100'.
 GRID ?=
@@ -32,7 +32,7 @@ MVC_DRY := runs/dryrun_mvc
 # Two steps of the paper's size on a CPU.
 MVC_SHORT = trainer=cpu paths.runs=$(MVC_DRY) epochs=null steps=2 batch.batch_s=10 trainer.val_every=2
 
-.PHONY: demo demo-mvc play test test-slow test-numerics check clean grid tables bench chaos fuzz audit check-data dryrun-cosyvoice2 dryrun-mvc
+.PHONY: demo demo-mvc play test test-slow test-numerics check clean grid open-grid tables bench chaos fuzz audit check-data dryrun-cosyvoice2 dryrun-mvc
 .DELETE_ON_ERROR:
 
 ## Distils a student from the shipped teacher, speaks and scores held-out sentences; then sentences that nobody wrote for a model.
@@ -62,6 +62,13 @@ grid: $(VENV)/.installed
 	$(BIN)/python train.py -m experiment=mini_grid $(GRID) ratio=1to0 placement=blockbeg
 	seq $(JOBS) | OMP_NUM_THREADS=1 xargs -P $(JOBS) -I{} $(BIN)/python train.py -m experiment=mini_grid $(GRID)
 	$(BIN)/python -m studies.results grid=runs/grid out=runs/grid/tables
+
+## The grid of the system that reads any English sentence, its control first: docs/grid.md. Stop it and run it again.
+open-grid: $(VENV)/.installed
+	$(BIN)/python train.py experiment=mini_layerwise paths=open trainer.precision=32-true $(LAYERWISE)
+	$(BIN)/python train.py -m experiment=open_grid_continued $(GRID)
+	seq $(JOBS) | OMP_NUM_THREADS=1 xargs -P $(JOBS) -I{} $(BIN)/python train.py -m experiment=open_grid $(GRID)
+	$(BIN)/python -m studies.results grid=runs/open/grid out=runs/open/grid/tables
 
 ## The numbers and figures of README and docs/, from the committed files under results/.
 tables: $(VENV)/.installed

@@ -8,6 +8,10 @@ from studies.documents.sources import Row, Sources, markdown, rate, stored_inter
 
 FOLDER = "results/open/teacher"
 SEEN = f"{FOLDER}/seen_words.csv"
+NATURALNESS = (
+    "results/open/naturalness/students.csv",  # beside the teacher
+    "results/open/naturalness/systems.csv",
+)
 LISTS = {
     "test": "first of the test list",
     "plain": "typed by somebody, not of the corpus",
@@ -57,9 +61,27 @@ def _share(row: Row, kind: str) -> Interval:
     return Interval(point, low, high, int(n), int(voices))
 
 
+def _mos(sources: Sources, name: str) -> str:
+    system, _, what = name.partition(".")
+    rows = {str(row["system"]): row for file in NATURALNESS for row in sources.csv(file)}
+    if system not in rows or what not in ("", "n", "gap"):
+        known = f"mos.<{'|'.join(rows)}>, mos.<...>.n, mos.<...>.gap"
+        raise InputError(f"no value mos.{name} of {', '.join(NATURALNESS)}: {known}")
+    row = rows[system]
+    if what == "n":
+        return str(int(row["mos_n"]))
+    if what == "gap":
+        ends = "[{mos_difference_low:+.2f}, {mos_difference_high:+.2f}]"
+        return f"{{mos_difference:+.2f}} {ends}".format_map(row)
+    return "{mos:.2f} [{mos_low:.2f}, {mos_high:.2f}]".format_map(row)
+
+
 def open_values(sources: Sources, name: str) -> str:
     """`<list>.<system>`: WER %; `<list>.gap`: teacher less codec, points, `<list>.above`: less recordings;
-    `own`, `other`: similarity."""
+    `own`, `other`: similarity; `mos.<system>`: DistillMOS with its interval, `mos.<system>.n` of how many,
+    `mos.<system>.gap` less the teacher."""
+    if name.startswith("mos."):
+        return _mos(sources, name.removeprefix("mos."))
     if name in ("own", "other"):
         column = {"own": "sim_prompt", "other": "sim_other"}[name]
         return f"{float(_rows(sources, 'test')['teacher'][column]):.3f}"

@@ -1,10 +1,18 @@
 """Numbers of the open system are those of its committed evaluations; what lacks is named."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
 from eval.store.files import InputError
-from studies.documents.open_mini import FOLDER, lists_table, open_values, seen_table
+from studies.documents.open_mini import (
+    FOLDER,
+    NATURALNESS,
+    lists_table,
+    open_values,
+    seen_table,
+)
 from studies.documents.sources import Sources
 
 RATES = {"recordings": 0.04, "codec": 0.08, "teacher": 0.095}
@@ -27,6 +35,12 @@ def root(tmp_path):
         ends = {"point": rate, "low": rate - 0.01, "high": rate + 0.02, "n": 60, "clusters": 30}
         seen |= {f"{kind}_{end}": value for end, value in ends.items()}
     pd.DataFrame([seen]).to_csv(folder / "seen_words.csv", index=False)
+    for file in NATURALNESS:
+        name = {"students": "1to11", "systems": "codec"}[Path(file).stem]
+        mos = {"mos": 3.25, "mos_low": 3.1, "mos_high": 3.4, "mos_n": 40}
+        gap = {"mos_difference": -0.1, "mos_difference_low": -0.2, "mos_difference_high": 0.05}
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        pd.DataFrame([{"system": name} | mos | gap]).to_csv(tmp_path / file, index=False)
     return tmp_path
 
 
@@ -42,7 +56,8 @@ def test_the_tables_have_every_list_and_both_kinds_of_words(root):
     ("name", "value"),
     [
         *(("test.codec", "8.0"), ("plain.gap", "+1.5"), ("shuffled.above", "+5.5")),
-        *(("own", "0.800"), ("other", "0.700")),
+        *(("own", "0.800"), ("other", "0.700"), ("mos.codec", "3.25 [3.10, 3.40]")),
+        *(("mos.1to11.n", "40"), ("mos.1to11.gap", "-0.10 [-0.20, +0.05]")),
     ],
 )
 def test_values(root, name, value):
@@ -52,6 +67,12 @@ def test_values(root, name, value):
 @pytest.mark.parametrize("name", ["test.student", "typed.codec", "gap"])
 def test_an_unknown_value_is_named(root, name):
     with pytest.raises(InputError, match=r"no value .* there are <test\|plain\|shuffled>"):
+        open_values(Sources(root), name)
+
+
+@pytest.mark.parametrize("name", ["mos.student", "mos.codec.wer"])
+def test_an_unknown_naturalness_is_named(root, name):
+    with pytest.raises(InputError, match=rf"no value {name} .*: mos.<1to11\|codec>"):
         open_values(Sources(root), name)
 
 
