@@ -80,7 +80,12 @@ def ce_wer_scatter(
 
 
 def write_figures(
-    cells: pd.DataFrame, paper: pd.DataFrame, folder: Path, name: str = "", title: str = "mini"
+    cells: pd.DataFrame,
+    paper: pd.DataFrame,
+    folder: Path,
+    name: str = "",
+    title: str = "mini",
+    means: bool = False,
 ) -> list[Path]:
     """The two headline figures as SVG, the same bytes for the same numbers.
 
@@ -88,15 +93,18 @@ def write_figures(
         cells: finished cells of a grid; those of Mamba layers and seed 0 are drawn, ratio 1:0 as the teacher.
         paper: ratio, placement, ce and wer (a fraction) of the paper's figure 4.
         name: what the files' names end in. title: whose cells they are.
+        means: whether the maps show means over the seeds of a cell.
     """
-    students = of_plans(cells).query("seed == 0 and ratio != '1to0'")
+    every = of_plans(cells).query("ratio != '1to0'")
+    students = every.query("seed == 0")
     own = cells[cells["placement"] != CONTINUED]
     teachers = own.query("seed == 0 and ratio == '1to0'").to_dict("records")
     known = [teachers[0]["ce"], teachers[0]["wer_corpus"]] if teachers else []
     with plt.rc_context({"svg.hashsalt": "mamtra", "font.size": 9}):
         maps, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-        heat_map(left, 100 * pivot(students, "wer_corpus"), "corpus WER %")
-        heat_map(right, pivot(students, "ce"), "cross-entropy, nats per token", "{:.2f}")
+        mapped = every if means else students
+        heat_map(left, 100 * pivot(mapped, "wer_corpus"), "corpus WER %")
+        heat_map(right, pivot(mapped, "ce"), "cross-entropy, nats per token", "{:.2f}")
         points, (ours, theirs) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
         plans = students.drop_duplicates("work")
         ce_wer_scatter(ours, plans, "ce", "wer_corpus", f"{title}, one point per layer plan", known)

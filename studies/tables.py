@@ -175,7 +175,7 @@ def figures(root: Path, folder: Path) -> list[Path]:
     sources = Sources(root)
     drawn = write_figures(sources.study("grid").results.done(), paper, folder)
     main = sources.study(open_grid.GRID, open_grid.SYSTEM).results.done()
-    drawn += write_figures(main, paper, folder, "_open", "open system")
+    drawn += write_figures(main, paper, folder, "_open", "open system, seed 0", means=True)
     return [*drawn, *speed.speed_figures(sources, folder)]
 
 

@@ -27,6 +27,7 @@ from studies.documents.sources import (
     points,
     rate,
 )
+from studies.grid_table import of_plans
 
 RATIOS = ("1to1", "1to3", "1to5", "1to11")  # of the grid
 SLOW_MINUTES = 16
@@ -212,11 +213,38 @@ OPEN_FACTS = ("plans", "speaking", "silent", "speaking_wer", "silent_wer")
 OPEN_FACTS += ("spearman", "spearman_within", "spearman_speaking", "spearman_speaking_within")
 
 
+OPEN_SEEDS = ("seeds.plans", "seeds.spearman", "seeds.by_seed")  # of speaking plans with all seeds
+
+
 def open_values(sources: Sources, name: str) -> str:
-    """A fact of the layer plans of the open system's grid (OPEN_FACTS), seed 0."""
+    """A fact of the layer plans of the open system's grid, of seed 0 (OPEN_FACTS) or OPEN_SEEDS."""
+    study = sources.study(OPEN_GRID, OPEN_SYSTEM)
+    if name in OPEN_SEEDS:
+        return _over_seeds(study, name)
     if name not in OPEN_FACTS:
-        raise InputError(f"no value {name!r} of the open plans; there are: {', '.join(OPEN_FACTS)}")
-    return FACTS[name](sources.study(OPEN_GRID, OPEN_SYSTEM))
+        known = ", ".join((*OPEN_FACTS, *OPEN_SEEDS))
+        raise InputError(f"no value {name!r} of the open plans; there are: {known}")
+    return FACTS[name](study)
+
+
+def _over_seeds(study: Study, name: str) -> str:
+    """How many plans that speak have all seeds; Spearman's rho of CE and WER over their means, and by seed."""
+    cells = of_plans(study.results.done()).query("ratio != '1to0'").drop_duplicates("work")
+    seeds = sorted(set(cells["seed"]))
+    wide = cells.pivot(index="plan", columns="seed", values=["work", "ce", "wer_corpus"]).dropna()
+    wide = wide[(wide["wer_corpus"] < SPEAKS).all(axis=1)]
+    if name == "seeds.plans":
+        return str(len(wide))
+    ce, wer = wide["ce"].astype(float), wide["wer_corpus"].astype(float)
+    if name == "seeds.by_seed":
+        return ", ".join(f"{correlations(ce[s], wer[s])['spearman']:.2f}" for s in seeds)
+    works = wide["work"].to_numpy()
+    errors, words, clusters = study.results.errors(list(works.ravel()))
+    summed = errors.reshape(*works.shape, -1).sum(axis=1)
+    found = correlation_intervals(
+        ce.mean(axis=1), summed, len(seeds) * np.asarray(words), clusters, n_resamples=1000
+    )["spearman"]
+    return f"{found.point:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 def long_values(sources: Sources, name: str) -> str:

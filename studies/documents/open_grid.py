@@ -106,11 +106,15 @@ def grid_table(sources: Sources, grid: str = GRID) -> str:
     """WER of every seed, and paired differences to the continued teacher and to the window twin."""
     own = part(sources, grid)
     study, control, rows = own.study, own.control, []
+    same = _same_students(own.kinds)
     for one, works in own.kinds.items():
+        if one not in same:
+            continue
         twin = own.window(one)
+        ratio, _, other = described(one)
         rows.append(
             [
-                *described(one),
+                *(ratio, ", ".join(f"`{placement}`" for placement in same[one]), other),
                 ", ".join(percent(value, 1) for value in study.wers(works)),
                 mean_wer(study, works),
                 f"{state_of(sources, study, one) / 1000:,.0f}",
@@ -120,6 +124,21 @@ def grid_table(sources: Sources, grid: str = GRID) -> str:
         )
     headers = ["ratio", "placement", "other layers", "WER % by seed", "mean", "state KB"]
     return markdown([*headers, "less the teacher continued", "less the window"], rows)
+
+
+def _same_students(kinds: dict[Group, dict[int, str]]) -> dict[Group, list[str]]:
+    """Every kind that has a row, with its placement and those that chose the same layers: their works are its
+    own, or some of them. Of equals HEADLINE has the row, or the first."""
+    order = sorted(kinds, key=lambda one: (-len(kinds[one]), one[1] != HEADLINE))
+    found: dict[Group, list[str]] = {}
+    for one in order:
+        works = set(kinds[one].values())
+        other = next((o for o in found if o[0] == one[0] and works <= set(kinds[o].values())), None)
+        if other is None:
+            found[one] = [one[1]]
+        else:
+            found[other].append(one[1])
+    return found
 
 
 HEADLINE = "oas"  # the placement of README's table

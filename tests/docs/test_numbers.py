@@ -19,6 +19,7 @@ ALLOWED = {
     "with 80 % power": "the power of `detectable`",
     "published with 2.03, 2.38, 2.57, 3.09 and 3.24 %": "published by others, results/published",
     "teacher + 0.25 points": "a target",
+    "DistillMOS at least 3.3": "a target",
     "BS.1770": "the name of a standard",
     "CosyVoice2-0.5B": "the name of a model",
     "(2.3 GB)": "a size of a download",

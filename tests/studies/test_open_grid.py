@@ -178,3 +178,18 @@ def test_other_grids_have_their_own_controls(grid, tmp_path, name):
     assert grid_values(sources, "1to1-oas-M.seeds", name) == "2"
     with pytest.raises(InputError, match=f"no value 'x.mean' of results/open/{name}"):
         grid_values(sources, "x.mean", name)
+
+
+def test_placements_that_chose_the_same_layers_are_one_row(grid, tmp_path):
+    """Of one student: as many seeds, or fewer. Equal numbers of another student are no reason."""
+    for placement, seeds in (("kl", (0, 1)), ("wer", (1,))):
+        for seed in seeds:
+            cell = json.loads((grid / "cells" / f"AM-{seed}.json").read_text())
+            path = grid / "cells" / f"{placement}-{seed}.json"
+            path.write_text(json.dumps({**cell, "placement": placement}))
+    put(grid, "MA-0", [1, 2, 0], "1to1", "back", (M, A), 0)
+    publish(grid, tmp_path / "results/open/grid_640")
+    rows = [line.split(" | ")[:3] for line in grid_table(Sources(tmp_path)).splitlines()[2:]]
+    mamba = [row[1] for row in rows if row[2] == "Mamba-2"]
+    assert mamba == ["`back`", "`oas`, `kl`, `wer`"]
+    assert grid_values(Sources(tmp_path), "1to1-wer-M.seeds") == "1"

@@ -175,6 +175,19 @@ def test_the_command_writes_tables_and_figures(grid, tmp_path, monkeypatch, caps
     assert [path.name for path in named] == ["placement_grid_open.svg", "ce_vs_wer_open.svg"]
 
 
+def test_a_map_shows_one_seed_or_the_mean_of_all(tmp_path, monkeypatch):
+    rows = [(0, 0.1, 3.0), (1, 0.3, 4.0)]
+    cells = pd.DataFrame(rows, columns=["seed", "wer_corpus", "ce"])
+    cells = cells.assign(ratio="1to1", placement="front", plan="AM", overrides="", work=["a", "b"])
+    paper = pd.DataFrame({"ratio": ["1to1"], "placement": ["front"], "ce": [4.0], "wer": [0.1]})
+    maps = []
+    monkeypatch.setattr("studies.figures.heat_map", lambda axes, values, *more: maps.append(values))
+    for means in (False, True):
+        write_figures(cells, paper, tmp_path, means=means)
+    shown = [float(values.loc["front", "1to1"]) for values in maps]
+    assert shown == pytest.approx([10, 3.0, 20, 3.5])
+
+
 def test_what_is_missing_is_named(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"cells\.csv does not exist.*studies\.results"):
         read_results(tmp_path)
