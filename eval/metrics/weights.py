@@ -64,7 +64,8 @@ def tool(name: str) -> str:
 
 @cache
 def code_sha256(*files: str) -> str:
-    """Short hash of what Python files do: comments, docstrings and layout do not count."""
+    """Short hash of what Python files do: comments, docstrings and layout do not count, nor does which Python
+    reads them."""
     digest = hashlib.sha256()
     for file in files:
         tree = ast.parse(Path(file).read_text(encoding="utf-8"))
@@ -72,8 +73,20 @@ def code_sha256(*files: str) -> str:
             body = getattr(node, "body", None)
             if isinstance(body, list) and _documented(body):
                 del body[0]
-        digest.update(ast.unparse(tree).encode())
+        digest.update(repr(_structure(tree)).encode())
     return digest.hexdigest()[:12]
+
+
+def _structure(node: object) -> object:
+    """A syntax tree as nested tuples, without the empty fields that one Python has and another has not.
+
+    `ast.unparse` would not do: Python 3.12 writes some f-strings otherwise than 3.11.
+    """
+    if isinstance(node, ast.AST):
+        fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
+        kept = [(name, _structure(value)) for name, value in fields if name != "kind"]
+        return type(node).__name__, *kept
+    return [_structure(one) for one in node] if isinstance(node, list) else repr(node)
 
 
 def _documented(body: list[ast.stmt]) -> bool:

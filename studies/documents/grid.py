@@ -238,7 +238,7 @@ def _over_seeds(study: Study, name: str) -> str:
     ce, wer = wide["ce"].astype(float), wide["wer_corpus"].astype(float)
     if name == "seeds.by_seed":
         return ", ".join(f"{correlations(ce[s], wer[s])['spearman']:.2f}" for s in seeds)
-    works = wide["work"].to_numpy()
+    works = np.asarray(wide["work"])
     errors, words, clusters = study.results.errors(list(works.ravel()))
     summed = errors.reshape(*works.shape, -1).sum(axis=1)
     found = correlation_intervals(

@@ -53,12 +53,12 @@ class Sources:
         """The lines of a text file."""
         return self._once(name, lambda path: path.read_text(encoding="utf-8").splitlines())
 
-    def study(self, name: str, system: str = "mini-grammar") -> Study:
-        """A grid or a study below results/<system>."""
-        place = f"results/{system}/{name}"
-        if place not in self._read:
-            self._read[place] = Study(read_results(self.root / place))
-        return self._read[place]
+    def study(self, name: str, system: str = "mini-grammar", more: Sequence[str] = ()) -> Study:
+        """A grid or a study below results/<system>; `more` of them whose cells are of the same table."""
+        places = tuple(f"results/{system}/{one}" for one in (name, *more))
+        if places not in self._read:
+            self._read[places] = Study(joined([read_results(self.root / one) for one in places]))
+        return self._read[places]
 
     def _once(self, name: str, read: Any, part: Any = None) -> Any:
         if (name, part) not in self._read:
@@ -67,6 +67,23 @@ class Sources:
                 raise InputError(f"{name} does not exist: documents take numbers from it")
             self._read[name, part] = read(path)
         return self._read[name, part]
+
+
+def joined(results: Sequence[GridResults]) -> GridResults:
+    """Tables of different works as one; the manifest is that of the first."""
+    if len(results) == 1:
+        return results[0]
+
+    def whole(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+        return pd.concat(frames, ignore_index=True)
+
+    cells, utterances = (
+        whole([one.cells for one in results]),
+        whole([one.utterances for one in results]),
+    )
+    return GridResults(
+        cells, utterances, whole([one.curves for one in results]), results[0].manifest
+    )
 
 
 class Study:

@@ -6,7 +6,14 @@ import pandas as pd
 import pytest
 
 from eval.store.files import InputError
-from studies.documents.open_grid import SHORT, TEACHER_B, grid_table, grid_values, headline_table
+from studies.documents.open_grid import (
+    PROCESSOR,
+    SHORT,
+    TEACHER_B,
+    grid_table,
+    grid_values,
+    headline_table,
+)
 from studies.documents.open_state import mean_lengths, state_bytes
 from studies.documents.sources import Sources
 from studies.results import publish
@@ -178,6 +185,29 @@ def test_other_grids_have_their_own_controls(grid, tmp_path, name):
     assert grid_values(sources, "1to1-oas-M.seeds", name) == "2"
     with pytest.raises(InputError, match=f"no value 'x.mean' of results/open/{name}"):
         grid_values(sources, "x.mean", name)
+
+
+def test_cells_without_any_override_are_plain(grid, tmp_path):
+    """A table has nothing where a cell of experiment=open_grid was told nothing more."""
+    path = grid / "cells" / "AM-9.json"
+    path.write_text(
+        json.dumps({**json.loads(path.read_text()), "overrides": [], "placement": "kl"})
+    )
+    publish(grid, tmp_path / "results/open/grid_640")
+    assert grid_values(Sources(tmp_path), "1to1-kl-M.seeds") == "1"
+    assert "nan" not in grid_table(Sources(tmp_path))
+
+
+def test_cells_of_another_machine_are_of_the_same_table(grid, tmp_path):
+    other = tmp_path / "other"
+    put(other, "MM-5", [4, 4, 1], "1to11", "oas", (M, M), 0, ("data=on_policy",))
+    (other / "grid.json").write_text('{"versions": ["abc"]}')
+    publish(grid, tmp_path / "results/open/grid_640")
+    publish(other, tmp_path / "results/open" / PROCESSOR)
+    row = next(r for r in grid_table(Sources(tmp_path)).splitlines() if "data=on_policy" in r)
+    assert row.startswith("| 1:11 | `oas` | Mamba-2 `data=on_policy` |")
+    gap = grid_values(Sources(tmp_path), "1to11-oas-M+data=on_policy.gap")
+    assert gap.startswith(f"{800 / sum(WORDS):+.1f} [") and f"| {gap} |" in row
 
 
 def test_placements_that_chose_the_same_layers_are_one_row(grid, tmp_path):
