@@ -15,7 +15,7 @@ import pandas as pd
 from eval.analysis.summary import difference_to
 from eval.store.evaluations import Evaluated, check_comparable, read_evaluation
 from eval.store.files import InputError, read_json
-from eval.store.grid_layout import PLACES
+from eval.store.grid_layout import without_places
 from mamtra.backbone.layer_plan import ATTENTION, attention_count, plan_letters
 
 Row = dict[str, Any]
@@ -41,7 +41,7 @@ def of_plans(cells: pd.DataFrame) -> pd.DataFrame:
     """The cells of a ratio and a placement alone: of Mamba, without a further override. The teacher, as it is
     or continued, is among them."""
     words = cells["overrides"].fillna("").astype(str).str.split()
-    alone = words.map(lambda found: all(word.startswith(PLACES) for word in found))
+    alone = words.map(lambda found: not without_places(found))
     return cells.loc[of_mamba(pd.Series(cells["plan"])) & alone]
 
 

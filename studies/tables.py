@@ -174,7 +174,7 @@ def figures(root: Path, folder: Path) -> list[Path]:
     paper = paper.assign(wer=paper["wer_percent"] / 100)
     sources = Sources(root)
     drawn = write_figures(sources.study("grid").results.done(), paper, folder)
-    main = sources.study(open_grid.GRID, open_grid.SYSTEM).results.done()
+    main = open_grid.study_of(sources).results.done()
     drawn += write_figures(main, paper, folder, "_open", "open system, seed 0", means=True)
     return [*drawn, *speed.speed_figures(sources, folder)]
 

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,11 @@ from eval.store.files import read_json
 
 # Overrides that say where a cell was made, not what it is.
 PLACES = ("paths=", "paths.", "trainer=", "trainer.precision=")
+
+
+def without_places(overrides: Iterable[str]) -> list[str]:
+    """Those that say what a cell is."""
+    return [override for override in overrides if not override.startswith(PLACES)]
 
 
 def cell_names(evaluation: Path) -> list[str]:
@@ -26,7 +31,7 @@ def cell_names(evaluation: Path) -> list[str]:
         return []
     cells = [read_json(path) for path in sorted((work.parent.parent / "cells").glob("*.json"))]
     names = [
-        "-".join([*_axes(cell), *(o for o in cell["overrides"] if not o.startswith(PLACES))])
+        "-".join([*_axes(cell), *without_places(cell["overrides"])])
         for cell in cells
         if isinstance(cell, dict) and cell.get("work") == work.name
     ]

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from eval.analysis.correlation import correlation_intervals, correlations, within_correlations
-from eval.analysis.statistics import Difference
+from eval.analysis.statistics import Difference, Interval
 from eval.store.files import InputError
 from mamtra.backbone.layer_plan import PLACEMENTS
-from studies.documents.open_grid import GRID as OPEN_GRID
-from studies.documents.open_grid import SYSTEM as OPEN_SYSTEM
+from studies.documents.open_grid import study_of
 from studies.documents.sources import (
     TEACHER,
     Row,
@@ -152,6 +151,10 @@ def _slow(study: Study) -> list[float]:
     return [minutes for minutes in _minutes(study) if minutes > SLOW_MINUTES]
 
 
+def _with_ends(found: Interval) -> str:
+    return f"{found.point:.2f} [{found.low:.2f}, {found.high:.2f}]"
+
+
 def _correlation(within: bool) -> Callable[[Study], str]:
     def text(study: Study) -> str:
         errors, words, clusters = study.results.errors(_column(study.plans, "work"))
@@ -159,7 +162,7 @@ def _correlation(within: bool) -> Callable[[Study], str]:
         found = correlation_intervals(
             _column(study.plans, "ce"), errors, words, clusters, groups=groups, n_resamples=1000
         )["spearman"]
-        return f"{found.point:.2f} [{found.low:.2f}, {found.high:.2f}]"
+        return _with_ends(found)
 
     return text
 
@@ -211,14 +214,12 @@ FACTS: dict[str, Callable[[Study], str]] = {
 
 OPEN_FACTS = ("plans", "speaking", "silent", "speaking_wer", "silent_wer")
 OPEN_FACTS += ("spearman", "spearman_within", "spearman_speaking", "spearman_speaking_within")
-
-
 OPEN_SEEDS = ("seeds.plans", "seeds.spearman", "seeds.by_seed")  # of speaking plans with all seeds
 
 
 def open_values(sources: Sources, name: str) -> str:
     """A fact of the layer plans of the open system's grid, of seed 0 (OPEN_FACTS) or OPEN_SEEDS."""
-    study = sources.study(OPEN_GRID, OPEN_SYSTEM)
+    study = study_of(sources)
     if name in OPEN_SEEDS:
         return _over_seeds(study, name)
     if name not in OPEN_FACTS:
@@ -244,7 +245,7 @@ def _over_seeds(study: Study, name: str) -> str:
     found = correlation_intervals(
         ce.mean(axis=1), summed, len(seeds) * np.asarray(words), clusters, n_resamples=1000
     )["spearman"]
-    return f"{found.point:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    return _with_ends(found)
 
 
 def long_values(sources: Sources, name: str) -> str:
@@ -272,7 +273,7 @@ def paper_values(sources: Sources, name: str) -> str:
     paper = sources.csv("results/paper/figure4.csv")
     wers, ce = [[row["wer_percent"]] for row in paper], _column(paper, "ce")
     found = correlation_intervals(ce, wers, [100], ["all"], n_resamples=1000)["spearman"]
-    return f"{found.point:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    return _with_ends(found)
 
 
 def _ratios() -> list[str]:

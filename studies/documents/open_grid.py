@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from eval.store.files import InputError
-from eval.store.grid_layout import PLACES
+from eval.store.grid_layout import PLACES, without_places
 from mamtra.backbone.layer_plan import ATTENTION, DELTANET, LETTERS, MAMBA, WINDOW
 from studies.documents.open_state import ASSETS, mean_lengths, state_bytes
 from studies.documents.sources import (
@@ -38,6 +38,7 @@ A, W = LETTERS[ATTENTION], LETTERS[WINDOW]
 KINDS = {letter: kind for kind, letter in LETTERS.items()}
 NAMES = {"": "none", LETTERS[MAMBA]: "Mamba-2", LETTERS[DELTANET]: "gated DeltaNet", W: "window"}
 STATES = {"shared": "state=shared", "bf16": "state_dtype=bf16"}
+HEADLINE = "oas"  # the placement of README's table
 LENGTHS, LESS = ("conditioning", "generated"), "less-"
 Group = tuple[
     str, str, str, str
@@ -50,9 +51,7 @@ def _group(cell: Row) -> Group:
         raise InputError(
             f"{cell['work']}: the plan {cell['plan']} has more than one kind of layers"
         )
-    said = cell["overrides"]  # NaN where there are none
-    words = [word for word in str(said).split() if not word.startswith(PLACES)]
-    words = words if isinstance(said, str) else []
+    words = without_places(str(cell["overrides"]).split())
     own = [word for word in words if not word.startswith(("mixer=", "init=identity"))]
     return str(cell["ratio"]), str(cell["placement"]), "".join(letters), " ".join(own)
 
@@ -94,11 +93,15 @@ class Part:
         return None if letter in ("", W) else self.kinds.get((ratio, placement, W, words))
 
 
-def part(sources: Sources, name: str = GRID) -> Part:
+def study_of(sources: Sources, name: str = GRID) -> Study:
     """A grid below results/open; GRID with the cells that a processor made, where there are any."""
-    more = (PROCESSOR,) if name == GRID else ()
-    folder = sources.root / "results" / SYSTEM
-    study = sources.study(name, SYSTEM, [one for one in more if (folder / one).is_dir()])
+    there = name == GRID and (sources.root / "results" / SYSTEM / PROCESSOR).is_dir()
+    return sources.study(name, SYSTEM, (PROCESSOR,) if there else ())
+
+
+def part(sources: Sources, name: str = GRID) -> Part:
+    """A grid below results/open, as `study_of` reads it."""
+    study = study_of(sources, name)
     return Part(name, study, groups(study))
 
 
@@ -146,9 +149,6 @@ def _same_students(kinds: dict[Group, dict[int, str]]) -> dict[Group, list[str]]
         else:
             found[other].append(one[1])
     return found
-
-
-HEADLINE = "oas"  # the placement of README's table
 
 
 def headline_table(sources: Sources) -> str:
@@ -199,9 +199,9 @@ def grid_values(sources: Sources, name: str, grid: str = GRID) -> str:
         return f"{state_of(sources, study, (*CONTROL, '', '')) / 1000:,.0f}"
     if name in LENGTHS:
         return str(_lengths(sources, study)[LENGTHS.index(name)])
-    cell, mark, other = name.partition(f".{LESS}")  # of a setting, there may be dots in both
-    what = mark[1:] + other
-    if not mark:
+    cell, less, than = name.partition(f".{LESS}")  # of a setting, there may be dots in both
+    what = LESS + than
+    if not less:
         cell, _, what = name.rpartition(".")
     own_kind = kind_of(cell)
     ratio, placement, letter, _ = own_kind

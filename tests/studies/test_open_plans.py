@@ -17,8 +17,8 @@ class Grid(Sources):
         super().__init__(root)
         self.rows = rows
 
-    def study(self, name, system="mini-grammar"):
-        assert (name, system) == ("grid_640", "open")
+    def study(self, name, system="mini-grammar", more=()):
+        assert (name, system, more) == ("grid_640", "open", ())
         cells, utterances = [], []
         for plan, seed, overrides, ce, errors in self.rows:
             work = f"{plan}-{seed}-{overrides}"
