@@ -98,28 +98,58 @@ def letter_alignment(
 ) -> np.ndarray:
     """(T,) the index of the character of `text` that each speech token speaks, spread evenly over the time
     of its word. `text` is as the corpus has it: words, single spaces, marks behind words."""
-    groups = PhonemeTokenizer().spoken(text)
-    group_of = [g for g, group in enumerate(groups) for _ in group]
-    tokens = [symbol for group in groups for symbol in group]
-    spoken = np.asarray(group_of)[match(tokens, symbols)]  # (P,) word or gap of each timed symbol
+    group_of, tokens = _groups(text)
+    spoken = group_of[match(tokens, symbols)]  # (P,) word or gap of each timed symbol
     starts = np.concatenate(([0], ends[:-1]))
     middles = (np.arange(n_tokens) + 0.5) * SAMPLES_PER_TOKEN
-    first, spans = 0, []
-    for g in range(len(groups)):
-        word = text.split()[g // 2]
-        bare = word.rstrip(MARKS)
-        spans.append((first, len(bare)) if g % 2 == 0 else (first, 1))
-        first += spans[-1][1]
     at = spoken[_timed(ends, n_tokens)]
-    found = np.zeros(n_tokens, dtype=np.int64)
+    place = np.zeros(n_tokens)
     for g in np.unique(at):
         here = np.flatnonzero(spoken == g)
         begin, end = starts[here[0]], ends[here[-1]]
-        place = (middles[at == g] - begin) / max(end - begin, 1)
-        found[at == g] = spans[g][0] + np.clip(place * spans[g][1], 0, spans[g][1] - 1).astype(int)
-    # A comma has a space behind it in the text, which no time belongs to.
-    extra = np.cumsum([0] + [len(w) - len(w.rstrip(MARKS)) for w in text.split()])
-    return np.minimum(found + extra[np.minimum(at // 2, len(extra) - 1)], len(text) - 1)
+        place[at == g] = (middles[at == g] - begin) / max(end - begin, 1)
+    return _letters(text, at, place)
+
+
+def letters_of_phonemes(text: str, spoken: Sequence[int] | np.ndarray) -> np.ndarray:
+    """(T,) the same from `phoneme_alignment`, (T,), where the recordings' times are no longer at hand: the time of a
+    word is that of its speech tokens. Raises ValueError for an index that the text does not have."""
+    group_of, tokens = _groups(text)
+    spoken = np.asarray(spoken, dtype=np.int64)
+    if len(spoken) == 0:
+        raise ValueError("nothing to align")
+    if not 0 <= spoken.min() <= spoken.max() < len(tokens):
+        raise ValueError(
+            f"an alignment to phonemes 0 to {len(tokens) - 1} names {spoken.min()} or {spoken.max()}"
+        )
+    at = group_of[spoken]
+    place = np.zeros(len(at))
+    for g in np.unique(at):
+        here = at == g
+        place[here] = (np.arange(here.sum()) + 0.5) / here.sum()
+    return _letters(text, at, place)
+
+
+def _groups(text: str) -> tuple[np.ndarray, list[str]]:
+    """Word or gap of each text token, (L,), and the tokens."""
+    groups = PhonemeTokenizer().spoken(text)
+    group_of = np.asarray([g for g, group in enumerate(groups) for _ in group])
+    return group_of, [symbol for group in groups for symbol in group]
+
+
+def _letters(text: str, at: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """The characters of the words or gaps `at` (T,) in which speech is at `place` (T,), 0 to 1."""
+    words = text.split()
+    starts, lengths, first = [], [], 0
+    for word in words:
+        bare = len(word.rstrip(MARKS))
+        # A gap is the first of its characters: behind a comma stands a space that no time belongs to.
+        starts += [first, first + bare]
+        lengths += [bare, 1]
+        first += len(word) + 1
+    start, length = np.asarray(starts)[at], np.asarray(lengths)[at]
+    inside = np.clip(place * length, 0, length - 1).astype(np.int64)
+    return np.minimum(start + inside, len(text) - 1)
 
 
 def _timed(ends: np.ndarray, n_tokens: int) -> np.ndarray:

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from data.phone_alignment import letter_alignment, match, phoneme_alignment
+from data.phone_alignment import (
+    letter_alignment,
+    letters_of_phonemes,
+    match,
+    phoneme_alignment,
+)
 from mamtra.text.phonemes import PhonemeTokenizer
 
 # "of the" is one word for espeak, "cat" has a tapped t.
@@ -47,3 +52,22 @@ def test_a_comma_is_a_pause_and_letters_go_on_behind_it():
 def test_nothing_to_align_is_an_error():
     with pytest.raises(ValueError, match="nothing to align"):
         match([], ["t"])
+
+
+def test_letters_from_phonemes_are_those_from_times():
+    phonemes = phoneme_alignment(TEXT, SYMBOLS, ENDS, n_tokens=14)
+    timed = letter_alignment(TEXT, SYMBOLS, ENDS, n_tokens=14)
+    assert (letters_of_phonemes(TEXT, phonemes) == timed).all()
+
+
+def test_letters_behind_a_comma_and_an_apostrophe():
+    text = "it's top, cat."
+    own = tokens(text)
+    spoken = letters_of_phonemes(text, np.arange(len(own)))
+    assert [text[i] for i in spoken] == list("i's top,cat.")
+
+
+@pytest.mark.parametrize("spoken", [[0, 99], [-1, 2], []], ids=["beyond", "before", "none"])
+def test_an_alignment_of_another_text_is_an_error(spoken):
+    with pytest.raises(ValueError, match="names|nothing to align"):
+        letters_of_phonemes(TEXT, spoken)
