@@ -2,9 +2,9 @@
 
     python -m data.letter_assets out=<folder> [assets=assets/open]
 
-To measure which text frontend a teacher reads better with: the same speech tokens, lists, prompts and codec; only the
-codec's note names another frontend, and each speech token speaks a character in place of a phoneme. What
-`paths.assets=<folder> paths.tokens=<folder>/tokens.parquet` is given to. A teacher is not copied: it reads phonemes.
+To measure which text frontend a teacher reads better with: the same speech tokens, lists, prompts and codec.
+Only the codec's note names another frontend, and each speech token speaks a character in place of a phoneme.
+For `paths.assets=<folder> paths.tokens=<folder>/tokens.parquet`. A teacher is not copied: it reads phonemes.
 """
 
 import json
@@ -30,17 +30,22 @@ def with_letters(table: pd.DataFrame) -> pd.DataFrame:
     Raises ValueError, naming the utterance, for an alignment that is not one of its text.
     """
     found: list[np.ndarray] = []
-    for row in table.itertuples():
+    for name, text, spoken in zip(
+        table["utterance"], table["text"], table["alignment"], strict=True
+    ):
         try:
-            found.append(letters_of_phonemes(str(row.text), row.alignment).astype("int16"))
+            found.append(letters_of_phonemes(text, spoken).astype("int16"))
         except ValueError as error:
-            raise ValueError(f"{row.utterance}: {error}") from error
+            raise ValueError(f"{name}: {error}") from error
     return table.assign(alignment=found)
 
 
 def write_letter_assets(assets: Path, out: Path) -> Path:
-    """Returns the folder, which appears whole. Raises FileNotFoundError for a folder without codec or token table,
-    FileExistsError for an `out` that is there, and ValueError for a system that does not read phonemes."""
+    """Returns the folder, which appears whole.
+
+    Raises FileNotFoundError for a folder without codec or token table, FileExistsError where `out` exists,
+    and ValueError for a system that does not read phonemes.
+    """
     for name in (SIZES, TABLE):
         if not (assets / name).is_file():
             raise FileNotFoundError(f"{assets / name} is missing: assets= should be assets/open")

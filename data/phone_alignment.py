@@ -112,8 +112,8 @@ def letter_alignment(
 
 
 def letters_of_phonemes(text: str, spoken: Sequence[int] | np.ndarray) -> np.ndarray:
-    """(T,) the same from `phoneme_alignment`, (T,), where the recordings' times are no longer at hand: the time of a
-    word is that of its speech tokens. Raises ValueError for an index that the text does not have."""
+    """(T,) the same from `phoneme_alignment`, (T,), where the recordings' times are no longer at hand: the time
+    of a word is that of its speech tokens. Raises ValueError for an index that the text does not have."""
     group_of, tokens = _groups(text)
     spoken = np.asarray(spoken, dtype=np.int64)
     if len(spoken) == 0:

@@ -1,6 +1,5 @@
 """The open system's assets with letters in place of phonemes."""
 
-import json
 from pathlib import Path
 
 import numpy as np

@@ -69,5 +69,5 @@ def test_letters_behind_a_comma_and_an_apostrophe():
 
 @pytest.mark.parametrize("spoken", [[0, 99], [-1, 2], []], ids=["beyond", "before", "none"])
 def test_an_alignment_of_another_text_is_an_error(spoken):
-    with pytest.raises(ValueError, match="names|nothing to align"):
+    with pytest.raises(ValueError, match=r"names|nothing to align"):
         letters_of_phonemes(TEXT, spoken)

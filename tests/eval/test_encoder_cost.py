@@ -44,7 +44,7 @@ def at(system: str, turn: int = 0, **seconds: float) -> list[Point]:
     return [Point(system, turn, int(n[1:]), s, None, None, 0, 0, 0) for n, s in seconds.items()]
 
 
-# A process of its own, as `stage=encoder_cost` has: in that of the tests, threads of others may let go of memory meanwhile.
+# A process of its own, as in `stage=encoder_cost`: in that of the tests, others may let go of memory.
 RISE = """
 import numpy as np
 from eval.efficiency.encoder_point import rise
