@@ -182,11 +182,21 @@ def bench(
         texts.append((tts.pieces(item.text, split=False)[0], tts.voice(torch.from_numpy(prompt))))
     every = N_STEPS * reach(tts.model.decoder)
     waits = sorted({min(one, every) for one in ahead} | {every})
+    content = {
+        "model": asdict(tts.model.sizes),
+        "sentences": len(texts),
+        "minutes": minutes,
+        "threads": torch.get_num_threads(),
+        "git": git_state(),
+        "packages": package_versions(),
+    }
     wholes = said(tts, texts, every)
     rows = []
     for one in track(waits, "look-ahead of the decoder"):
         found = wholes if one == every else said(tts, texts, one)
         rows.append(measured(tts, texts, found, wholes, one, minutes))
+        # What an interrupted run has measured is kept.
+        write_json(out / "stream.json", content | {"rows": rows})
     table = Table(
         title=f"{model}, {len(texts)} sentences, {tts.model.sizes.lookahead} text tokens ahead"
     )
@@ -198,16 +208,6 @@ def bench(
             str(row["ahead"]), *("–" if row[n] is None else f"{row[n]:.3g}" for n in shown)
         )
     Console().print(table)
-    content = {
-        "model": asdict(tts.model.sizes),
-        "sentences": len(texts),
-        "minutes": minutes,
-        "threads": torch.get_num_threads(),
-        "git": git_state(),
-        "packages": package_versions(),
-        "rows": rows,
-    }
-    write_json(out / "stream.json", content)
     print(f"-> {out / 'stream.json'}")
     return out / "stream.json"
 

@@ -87,7 +87,19 @@ def bench(
             raise ValueError(f"{system.name}: speech that was made elsewhere has no times")
         system.voicer.load()
     one_round(systems, items, -1)
-    found = [one for n in track(range(rounds), "rounds") for one in one_round(systems, items, n)]
+    content = {
+        "systems": names.models,
+        "sentences": len(items),
+        "threads": torch.get_num_threads(),
+        "machine": device_description("cpu"),
+        "git": git_state(),
+        "packages": package_versions(),
+    }
+    found: list[Round] = []
+    for n in track(range(rounds), "rounds"):
+        found += one_round(systems, items, n)
+        # What an interrupted run has measured is kept.
+        write_json(out / "rtf.json", content | {"rounds": [asdict(one) for one in found]})
     table = Table(title=f"{len(items)} sentences, {torch.get_num_threads()} threads")
     for header in ("system", "RTF without vocoder", "RTF with vocoder"):
         table.add_column(header)
@@ -98,16 +110,6 @@ def bench(
     Console().print(table)
     times = ratios(found, *names.models)
     print(f"the first takes {spread(times)} times what the second takes, without vocoder")
-    content = {
-        "systems": names.models,
-        "sentences": len(items),
-        "threads": torch.get_num_threads(),
-        "machine": device_description("cpu"),
-        "git": git_state(),
-        "packages": package_versions(),
-        "rounds": [asdict(one) for one in found],
-    }
-    write_json(out / "rtf.json", content)
     print(f"-> {out / 'rtf.json'}")
     return found
 

@@ -60,7 +60,8 @@ class Point:
 
 
 def encoder_cost(s: EncoderCost, console: Console) -> int:
-    """Exit code 0. Raises InputError for what is neither an arm nor an exported model of one."""
+    """Exit code 0. Raises InputError for what is neither an arm nor an exported model of one, and for a point
+    that cannot be measured; the file then has those before it."""
     systems = described(s)
     if s.baseline is not None and s.baseline not in systems:
         raise InputError(f"baseline={s.baseline}: no such system; there are {', '.join(systems)}")
@@ -69,16 +70,15 @@ def encoder_cost(s: EncoderCost, console: Console) -> int:
     if s.turns < 1:
         raise InputError(f"turns={s.turns}: at least one")
     order = [(n, turn, name) for n in s.lengths for turn in range(s.turns) for name in systems]
-    points = [
-        _in_process(s, name, systems[name], n, turn)
-        for n, turn, name in track(order, "conditioning", console=console)
-    ]
+    points: list[Point] = []
+    for n, turn, name in track(order, "conditioning", console=console):
+        points.append(_in_process(s, name, systems[name], n, turn))
+        write_text(s.out / CSV, _csv(points))  # what an interrupted run has measured is kept
     console.print(_table(points))
     if s.baseline is not None:
         for name in systems:
             if name != s.baseline:
                 console.print(_crossover_text(points, name, s.baseline), markup=False)
-    write_text(s.out / CSV, _csv(points))
     console.print(f"{s.out / CSV}", markup=False, soft_wrap=True)
     return 0
 

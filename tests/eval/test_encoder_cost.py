@@ -125,3 +125,22 @@ def test_the_stage_measures_every_arm_at_every_length(settings):
         (name, turn, n) for n in ("8", "40") for turn in "01" for name in ("mvc", "attention")
     ]
     assert rows[0]["decode_s"] and not rows[-1]["decode_s"]
+
+
+def test_an_interrupted_stage_keeps_what_it_has_measured(settings, monkeypatch):
+    made = iter(at("mvc", n8=1.0) + at("attention", n8=2.0))
+
+    def one_more(*_: object) -> Point:
+        try:
+            return next(made)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr("eval.efficiency.encoder_cost._in_process", one_more)
+    with pytest.raises(KeyboardInterrupt):
+        encoder_cost(settings, QUIET)
+    rows = list(csv.DictReader((settings.out / "encoder_cost.csv").open()))
+    assert [(row["system"], row["condition_s"]) for row in rows] == [
+        ("mvc", "1.0"),
+        ("attention", "2.0"),
+    ]

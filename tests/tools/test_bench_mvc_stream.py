@@ -1,5 +1,6 @@
 """The bench of streamed speech: words, joints, and rows whose control is the stream that waits for all."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,12 @@ import torch
 from mamtra.mvc.model import build
 from mamtra.mvc.voice import Voices
 from mamtra.speech.vocoder import Vocoder
+from tests.shipped import OPEN
 from tests.small_mvc import SMALLEST
+from tools import bench_mvc_stream
 from tools.bench_mvc_stream import bench, level_steps, measured, said, words
+
+MVC = OPEN.parent / "mvc"
 
 
 @pytest.fixture
@@ -59,3 +64,17 @@ def test_a_stream_that_waits_for_all_is_its_own_control(tts):
 def test_settings_that_are_none_are_said(tmp_path):
     with pytest.raises(ValueError, match="at least 1"):
         bench(tmp_path, tmp_path, tmp_path, 0, 5, [1])
+
+
+def test_an_interrupted_bench_keeps_its_rows(tmp_path, monkeypatch):
+    def one_row(*given):
+        if given[4] > 0:
+            raise KeyboardInterrupt
+        return dict.fromkeys(("first_ms", "rtf"), 1.0) | {"ahead": given[4]}
+
+    monkeypatch.setattr(bench_mvc_stream, "said", lambda *_: [])
+    monkeypatch.setattr(bench_mvc_stream, "measured", one_row)
+    with pytest.raises(KeyboardInterrupt):
+        bench(MVC, tmp_path, OPEN, 1, 1, [0, 16])
+    stored = json.loads((tmp_path / "stream.json").read_text())
+    assert [row["ahead"] for row in stored["rows"]] == [0] and stored["sentences"] == 1

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.shipped import OPEN
+from tools import bench_rtf
 from tools.bench_rtf import Round, bench, ratios, spread
 
 MVC = OPEN.parent / "mvc"
@@ -42,3 +43,16 @@ def test_what_cannot_be_timed_is_named(tmp_path):
         bench(OPEN / "teacher", MVC, tmp_path, OPEN, 0, 1)
     with pytest.raises(Exception, match="nothing_here"):
         bench(tmp_path / "nothing_here", MVC, tmp_path, OPEN, 1, 1)
+
+
+def test_an_interrupted_bench_keeps_its_rounds(tmp_path, monkeypatch):
+    def two_rounds(systems, items, turn):
+        if turn == 2:
+            raise KeyboardInterrupt
+        return [Round(system.name, turn, 1.0, 1.0, 10.0) for system in systems]
+
+    monkeypatch.setattr(bench_rtf, "one_round", two_rounds)
+    with pytest.raises(KeyboardInterrupt):
+        bench(OPEN / "teacher", MVC, tmp_path, OPEN, 1, 3)
+    stored = json.loads((tmp_path / "rtf.json").read_text())
+    assert [one["turn"] for one in stored["rounds"]] == [0, 0, 1, 1] and stored["git"]
