@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from eval.analysis.statistics import Interval
 from eval.store.files import InputError
 from studies.documents.sources import Row, Sources, markdown, rate, stored_interval
@@ -42,16 +44,17 @@ def lists_table(sources: Sources) -> str:
     return markdown(["sentences", "how many, voices", *SYSTEMS], lines)
 
 
-def seen_table(sources: Sources) -> str:
-    """Words of the test list that are wrong, by whether a training text has them."""
+def seen_rows(sources: Sources, files: Mapping[str, str]) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows: words that are wrong, by whether a training text has them. `files`: tables of
+    `studies.seen_words`, each with what is said behind the names of its systems."""
     lines, kinds = [], ("seen", "unseen")
-    for row in sources.csv(SEEN):
+    for row, behind in ((row, files[name]) for name in files for row in sources.csv(name)):
         found = {kind: _share(row, kind) for kind in kinds}
         counts = [f"{rate(found[kind], 1)} of {int(row[f'{kind}_words'])}" for kind in kinds]
         seen = found["seen"].point
         times = f"{found['unseen'].point / seen:.1f}" if seen else "–"
-        lines.append([str(row["system"]), *counts, times])
-    return markdown(["system", "seen words wrong %", "unseen words wrong %", "times"], lines)
+        lines.append([f"{row['system']}{behind}", *counts, times])
+    return ["system", "seen words wrong %", "unseen words wrong %", "times"], lines
 
 
 def _share(row: Row, kind: str) -> Interval:
