@@ -17,6 +17,7 @@ import pandas as pd
 
 from data.arguments import clear_errors, parse_arguments
 from data.phone_alignment import letters_of_phonemes
+from data.shipping import CARD, MANIFEST, begin
 from data.whole_files import write_table
 from mamtra.speech.mini_codec import SIZES, read_text_name
 
@@ -53,11 +54,8 @@ def write_letter_assets(assets: Path, out: Path) -> Path:
         raise ValueError(f"{assets / SIZES} names the text frontend {given!r}, not {PHONEMES!r}")
     if out.exists():
         raise FileExistsError(f"{out} is there: remove it, or name another out=")
-    fresh = out.with_name(out.name + ".partial")
-    shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(
-        assets, fresh, ignore=shutil.ignore_patterns("teacher", TABLE, "CARD.md", "manifest.json")
-    )
+    fresh, others = begin(out), shutil.ignore_patterns("teacher", TABLE, CARD, MANIFEST)
+    shutil.copytree(assets, fresh, ignore=others, dirs_exist_ok=True)
     about = json.loads((assets / SIZES).read_text()) | {"text": LETTERS}
     (fresh / SIZES).write_text(json.dumps(about, indent=1))
     write_table(fresh / TABLE, with_letters(pd.read_parquet(assets / TABLE)))

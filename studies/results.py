@@ -84,9 +84,8 @@ def read_results(folder: Path) -> GridResults:
             )
     utterances = _with_voices(pd.read_parquet(folder / "utterances.parquet"))
     cells = pd.read_csv(folder / "cells.csv", keep_default_na=True)
-    cells["overrides"] = cells["overrides"].fillna(
-        ""
-    )  # an empty field, where a cell was told nothing more
+    # An empty field, where a cell was told nothing more.
+    cells["overrides"] = cells["overrides"].fillna("")
     return GridResults(
         _with_intervals(cells, utterances),
         utterances,

@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-from eval.analysis.statistics import Interval
 from eval.store.files import InputError
-from studies.documents.open_mini import LISTS, SEEN, seen_rows
-from studies.documents.sources import Row, Sources, markdown, rate, signed, stored_interval
+from studies.documents.open_mini import LISTS, SEEN, mos_text, seen_rows, wer_of
+from studies.documents.sources import Row, Sources, markdown, rate, signed
 
 PARTS, FRONTS = "results/open/parts", "results/open/fronts"
 FRONT_NAMES = ("phonemes", "letters")
 PART_NAMES = ("recordings", "codec")
 WIDTHS = {"phonemes": "192", "wide": "384"}
+KEYS = {"val_ce": "cross-entropy", "val_alignment": "guided heads"}
 ENDS = ("", "_low", "_high")
 
 
@@ -23,7 +23,7 @@ def fronts_table(sources: Sources) -> str:
     for name, label in LISTS.items():
         rows = [_only(sources, f"{FRONTS}/{front}/{name}.csv") for front in FRONT_NAMES]
         n = f"{int(rows[0]['n_scored'])} in {int(rows[0]['n_voices'])}"
-        lines.append([label, n, *(rate(_wer(row)) for row in rows), _less(sources, name)])
+        lines.append([label, n, *(rate(wer_of(row)) for row in rows), _less(sources, name)])
     headers = ["sentences", "how many, voices", *FRONT_NAMES, "letters less phonemes"]
     return markdown(headers, lines)
 
@@ -38,9 +38,6 @@ def widths_table(sources: Sources) -> str:
     ]
     headers = [f"{what}, width {width}" for what in KEYS.values() for width in WIDTHS.values()]
     return markdown(["step", *headers], lines)
-
-
-KEYS = {"val_ce": "cross-entropy", "val_alignment": "guided heads"}
 
 
 def words_table(sources: Sources) -> str:
@@ -63,7 +60,7 @@ def front_values(sources: Sources, name: str) -> str:
     if whose in LISTS and rest == "gap":
         return _less(sources, whose)
     if whose in LISTS and rest in FRONT_NAMES:
-        return f"{100 * _wer(_only(sources, f'{FRONTS}/{rest}/{whose}.csv')).point:.1f}"
+        return f"{100 * wer_of(_only(sources, f'{FRONTS}/{rest}/{whose}.csv')).point:.1f}"
     raise InputError(
         f"no value fronts.{name}: <{'|'.join(LISTS)}>.<phonemes|letters|gap>, ce.<run>.<step>"
     )
@@ -80,14 +77,10 @@ def part_values(sources: Sources, name: str) -> str:
         raise InputError(f"no value parts.{name}: <{'|'.join(PART_NAMES)}>[.mos|.gap], n")
     row = rows[system]
     if what == "mos":
-        return "{mos:.2f} [{mos_low:.2f}, {mos_high:.2f}]".format_map(row)
+        return mos_text(row)
     if what == "gap":
         return signed([row[f"wer_difference{end}"] for end in ENDS], 100, 1)
-    return rate(_wer(row), 1)
-
-
-def _wer(row: Row) -> Interval:
-    return stored_interval(row, "wer_corpus", int(row["n_voices"]))
+    return rate(wer_of(row), 1)
 
 
 def _only(sources: Sources, name: str) -> Row:

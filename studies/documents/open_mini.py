@@ -30,7 +30,8 @@ def _rows(sources: Sources, name: str) -> dict[str, Row]:
     return rows
 
 
-def _wer(row: Row) -> Interval:
+def wer_of(row: Row) -> Interval:
+    """Corpus WER of a row of a leaderboard."""
     return stored_interval(row, "wer_corpus", int(row["n_voices"]))
 
 
@@ -40,7 +41,7 @@ def lists_table(sources: Sources) -> str:
     for name, label in LISTS.items():
         rows = _rows(sources, name)
         n = f"{int(rows['teacher']['n_scored'])} in {int(rows['teacher']['n_voices'])}"
-        lines.append([label, n, *(rate(_wer(rows[system])) for system in SYSTEMS)])
+        lines.append([label, n, *(rate(wer_of(rows[system])) for system in SYSTEMS)])
     return markdown(["sentences", "how many, voices", *SYSTEMS], lines)
 
 
@@ -64,6 +65,11 @@ def _share(row: Row, kind: str) -> Interval:
     return Interval(point, low, high, int(n), int(voices))
 
 
+def mos_text(row: Row) -> str:
+    """DistillMOS of a row of a leaderboard, with its interval."""
+    return "{mos:.2f} [{mos_low:.2f}, {mos_high:.2f}]".format_map(row)
+
+
 def _mos(sources: Sources, name: str) -> str:
     system, _, what = name.partition(".")
     rows = {str(row["system"]): row for file in NATURALNESS for row in sources.csv(file)}
@@ -76,7 +82,7 @@ def _mos(sources: Sources, name: str) -> str:
     if what == "gap":
         ends = "[{mos_difference_low:+.2f}, {mos_difference_high:+.2f}]"
         return f"{{mos_difference:+.2f}} {ends}".format_map(row)
-    return "{mos:.2f} [{mos_low:.2f}, {mos_high:.2f}]".format_map(row)
+    return mos_text(row)
 
 
 def open_values(sources: Sources, name: str) -> str:
@@ -94,5 +100,5 @@ def open_values(sources: Sources, name: str) -> str:
         raise InputError(f"no value {name!r}; there are <{'|'.join(LISTS)}>.<{known}>, own, other")
     rows = _rows(sources, which)
     if system in GAPS:
-        return f"{100 * (_wer(rows['teacher']).point - _wer(rows[GAPS[system]]).point):+.1f}"
-    return f"{100 * _wer(rows[system]).point:.1f}"
+        return f"{100 * (wer_of(rows['teacher']).point - wer_of(rows[GAPS[system]]).point):+.1f}"
+    return f"{100 * wer_of(rows[system]).point:.1f}"
